@@ -1,0 +1,327 @@
+"""Closed forms for linear heads: one decomposition of a feature matrix, and what follows from it exactly.
+
+Selecting a regularisation strength, a tap or a backbone asks the same question many times. One eigendecomposition answers
+it for every strength: predictions for rows left out (Allen 1974; Golub, Heath & Wahba 1979), the evidence of a Bayesian
+linear model (MacKay 1992; You et al. 2021), the ridge coefficients. What ships is a logistic head warm-started along a
+path of strengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from headstart.features import Lens
+    from headstart.problem import Examples
+    from headstart.tasks import Task
+
+STRENGTHS = np.geomspace(1e-4, 1e4, 20)  # times the mean eigenvalue
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    """A centred, scaled feature matrix as U diag(√s2) Vᵀ, with U (n, r), s2 (r,).
+
+    ``matrix`` is the standardised, centred matrix without row weights; ``mean`` and ``scale`` bring raw rows into it.
+    ``weights`` have mean 1. V is never formed: coefficients come from U and the matrix.
+    """
+
+    U: np.ndarray
+    s2: np.ndarray
+    weights: np.ndarray
+    matrix: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray, *, weights: np.ndarray | None = None, standardise: bool = True) -> Decomposition:
+        """Decompose ``X`` (n, d), float64, through the smaller of its two Gram matrices."""
+        w = np.ones(len(X)) if weights is None else weights / weights.mean()
+        mean = (w @ X) / len(X)
+        scale = np.ones(X.shape[1])
+        matrix = X - mean
+        if standardise:
+            spread = np.sqrt((w @ matrix**2) / len(X))
+            # A column with no spread says nothing; a common scale for all keeps the geometry of the rest.
+            scale = np.where(spread > 1e-8 * max(1e-30, float(spread.max(initial=0))), spread, np.inf)
+        matrix = matrix / scale
+        return cls(*_eigen(matrix * np.sqrt(w)[:, None]), w, matrix, mean, scale)
+
+    @classmethod
+    def of_kernel(cls, K: np.ndarray, *, weights: np.ndarray | None = None) -> Decomposition:
+        """The same for a kernel matrix (n, n): its features are implicit, so there are no ``coefficients``."""
+        w = np.ones(len(K)) if weights is None else weights / weights.mean()
+        share = w / len(K)
+        centred = K - (share @ K)[None, :] - (K @ share)[:, None] + share @ K @ share
+        root = np.sqrt(w)
+        values, vectors = np.linalg.eigh(centred * root[:, None] * root[None, :])
+        keep = values > values.max(initial=0) * 1e-12
+        nothing = np.zeros(0)
+        return cls(vectors[:, keep], values[keep], w, np.zeros((len(K), 0)), nothing, nothing)
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """The regularisation strengths worth trying here: ``STRENGTHS`` times the mean eigenvalue."""
+        return STRENGTHS * (self.s2.mean() if len(self.s2) else 1.0)
+
+    def leave_one_out(self, Y: np.ndarray, strength: float, *, blocks: np.ndarray | None = None) -> np.ndarray:
+        """Ridge predictions (n, K) for each row by a fit without it (without its whole block, when blocks are shared).
+
+        Exact for the fixed centring; the intercept is refitted too.
+        """
+        root = np.sqrt(self.weights)[:, None]
+        offset = (self.weights @ Y) / len(Y)
+        shrunk = self.s2 / (self.s2 + strength)
+        residual = root * (Y - offset)
+        residual = residual - self.U @ (shrunk[:, None] * (self.U.T @ residual))
+        own = self.weights / len(Y) + (self.U**2) @ shrunk
+        left = residual / np.maximum(1 - own, 1e-12)[:, None]
+        for members in _shared_blocks(blocks):
+            part, rows = self.U[members], np.sqrt(self.weights[members])
+            hat = (part * shrunk) @ part.T + np.outer(rows, rows) / len(Y)
+            left[members] = np.linalg.solve(np.eye(len(members)) - hat + 1e-12 * np.eye(len(members)), residual[members])
+        return Y - left / root
+
+    def select(self, Y: np.ndarray, *, blocks: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        """The strength with the smallest leave-one-out squared error, and its leave-one-out predictions (n, K)."""
+        if not _shared_blocks(blocks):
+            return self._select_plain(Y)
+        tried = [(strength, self.leave_one_out(Y, strength, blocks=blocks)) for strength in self.strengths]
+        return min(tried, key=lambda pair: float(self.weights @ ((Y - pair[1]) ** 2).sum(axis=1)))
+
+    def _select_plain(self, Y: np.ndarray) -> tuple[float, np.ndarray]:
+        root = np.sqrt(self.weights)[:, None]
+        target = root * (Y - (self.weights @ Y) / len(Y))
+        projected, squares = self.U.T @ target, self.U**2
+        outside = target - self.U @ projected
+        best: tuple[float, float, np.ndarray] | None = None
+        for strength in self.strengths:
+            kept = strength / (self.s2 + strength)  # 1 − the share that ridge lets through
+            own = self.weights / len(Y) + squares @ (1 - kept)
+            left = (outside + self.U @ (kept[:, None] * projected)) / np.maximum(1 - own, 1e-12)[:, None]
+            error = float((left**2).sum())
+            if best is None or error < best[0]:
+                best = (error, float(strength), left)
+        assert best is not None
+        return best[1], Y - best[2] / root
+
+    def dual(self, Y: np.ndarray, strength: float) -> np.ndarray:
+        """Dual ridge coefficients (n, K): the fitted value is the kernel row times these."""
+        root = np.sqrt(self.weights)[:, None]
+        target = root * (Y - (self.weights @ Y) / len(Y))
+        inside = self.U.T @ target
+        solved = self.U @ (inside / (self.s2 + strength)[:, None]) + (target - self.U @ inside) / strength
+        return root * solved
+
+    def coefficients(self, Y: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        """Ridge weights (d, K) and intercept (K,) for raw rows: ``X @ weights + intercept``."""
+        root = np.sqrt(self.weights)[:, None]
+        target = root * (Y - (self.weights @ Y) / len(Y))
+        inside = (self.U.T @ target) / (self.s2 + strength)[:, None]
+        weights = (self.matrix * root).T @ (self.U @ inside) / self.scale[:, None]
+        return weights, (self.weights @ Y) / len(Y) - self.mean @ weights
+
+    def evidence(self, t: np.ndarray) -> float:
+        """Largest log evidence per row of t (n,) under a Bayesian linear model: LogME, exact for any n and d.
+
+        The features are centred, so t is too and has n − 1 degrees of freedom: an intercept is integrated out.
+        For a given ratio λ = α/β the best β is closed form, so one search over log λ finds the maximum. (The public code of
+        the paper loses a term when n < d, and its fixed point need not be the maximum.)
+        """
+        t = t - t.mean()
+        n, x2 = len(t) - 1, (self.U.T @ t) ** 2
+        outside = max(0.0, float(t @ t - x2.sum()))
+        value = lambda log_ratio: log_evidence(self.s2, x2, outside, n, float(np.exp(log_ratio)))  # noqa: E731
+        centre = float(np.log(self.s2.mean())) if len(self.s2) else 0.0
+        grid = centre + np.linspace(-25, 25, 51)
+        values = [value(point) for point in grid]
+        from scipy.optimize import minimize_scalar
+
+        near = grid[int(np.argmax(values))]
+        found = minimize_scalar(lambda x: -value(x), bounds=(near - 1, near + 1), method="bounded", options={"xatol": 1e-8})
+        return max(max(values), -float(found.fun)) / n
+
+
+def log_evidence(s2: np.ndarray, x2: np.ndarray, outside: float, n: int, ratio: float) -> float:
+    """log N(t; 0, I/β + FFᵀ/α) at α = ``ratio`` × β and the best β, from the eigenvalues ``s2`` of FFᵀ, the squared
+    projections ``x2`` of t on its eigenvectors and the rest of ‖t‖², ``outside``."""
+    misfit = float((x2 * (ratio / (s2 + ratio))).sum()) + outside
+    beta = n / max(misfit, 1e-300)
+    return n / 2 * (np.log(beta / (2 * np.pi)) - 1) - 0.5 * float(np.log1p(s2 / ratio).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear head for raw rows, ``X @ weights + bias``, with the temperature of its out-of-fold scores."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+    temperature: float
+    strength: float
+
+
+def probe_head(
+    X: np.ndarray, task: Task, targets: np.ndarray, *, weights: np.ndarray | None = None, seed: int = 0
+) -> Head:
+    """The head that ships: logistic (softmax or sigmoid) at the strength with the best out-of-fold log-loss; ridge for numbers.
+
+    The strengths are walked from strong to weak, each fit starting from the one before. Selection uses 5 folds, of at most
+    3,000 rows; the final fit uses all. Standardised columns, float64, L-BFGS.
+    """
+    found = Decomposition.of(X, weights=weights)
+    Y = task.columns(targets)
+    if task.link == "identity":
+        strength, left_out = found.select(Y)
+        return Head(*found.coefficients(Y, strength), 1.0, float(strength))
+    reduced = found.U * (np.sqrt(found.s2) / np.sqrt(found.weights)[:, None])  # a rotation of the matrix: same fits, r columns
+    strength, temperature = _select_logistic(reduced, Y, found.weights, task, targets, seed)
+    path = [lam for lam in LOGISTIC if lam >= strength]
+    solution, bias = np.zeros((reduced.shape[1], Y.shape[1])), _log_prior(Y, found.weights, task)
+    for lam in path[-2:]:  # one step of run-up is enough for a warm start
+        solution, bias = logistic(reduced, Y, lam, weights=found.weights, link=task.link, start=(solution, bias))
+    back = (found.matrix * np.sqrt(found.weights)[:, None]).T @ (found.U / np.sqrt(found.s2))
+    raw = (back @ solution) / found.scale[:, None]
+    return Head(raw, bias - found.mean @ raw, temperature, strength)
+
+
+LOGISTIC = np.geomspace(10.0, 1e-3, 9)  # λ of (1/n) Σ w·loss + λ/(2 d̄) ‖W‖², d̄ the mean squared row length
+
+
+def logistic(
+    X: np.ndarray,
+    Y: np.ndarray,
+    lam: float,
+    *,
+    weights: np.ndarray,
+    link: str,
+    start: tuple[np.ndarray, np.ndarray],
+    iterations: int = 200,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (d, K) and bias (K,) of the logistic fit at ``lam``, from ``start``. The bias is not penalised."""
+    from scipy.optimize import minimize
+
+    n, d = X.shape
+    K = Y.shape[1]
+    penalty = lam / max(1e-12, float((X**2).sum() / n))
+    w = (weights / n)[:, None]
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        W, b = flat[: d * K].reshape(d, K), flat[d * K :]
+        scores = X @ W + b
+        loss, residual = _loss(scores, Y, link)
+        residual *= w
+        value = float(w[:, 0] @ loss) + penalty / 2 * float((W**2).sum())
+        return value, np.concatenate([(X.T @ residual + penalty * W).ravel(), residual.sum(axis=0)])
+
+    flat = np.concatenate([start[0].ravel(), start[1]])
+    options = {"maxiter": iterations, "maxcor": 20, "ftol": 1e-7, "gtol": 1e-5}
+    found = minimize(objective, flat, jac=True, method="L-BFGS-B", options=options).x
+    return found[: d * K].reshape(d, K), found[d * K :]
+
+
+def fit_temperature(scores: np.ndarray, task: Task, targets: np.ndarray) -> float:
+    """The T that minimises the mean log-loss of scores / T (Guo et al. 2017), between 1/20 and 20; 1 for numbers."""
+    if task.link == "identity" or len(scores) == 0:
+        return 1.0
+    from scipy.optimize import minimize_scalar
+
+    mean_loss = lambda log_t: float(task.losses(scores / np.exp(log_t), targets).mean())  # noqa: E731
+    found = minimize_scalar(mean_loss, bounds=(-3.0, 3.0), method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(found.x))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearScorer:
+    """A linear head on what the lens reads. With ``weights`` of no rows it answers its bias, and reads nothing."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+        if not len(self.weights):
+            return np.tile(self.bias, (len(examples), 1))
+        return lens.matrix(examples) @ self.weights + self.bias
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {"scorer": "linear"}, {"weights": self.weights, "bias": self.bias}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> LinearScorer:
+        return cls(arrays["weights"], arrays["bias"])
+
+
+def _select_logistic(
+    X: np.ndarray, Y: np.ndarray, weights: np.ndarray, task: Task, targets: np.ndarray, seed: int
+) -> tuple[float, float]:
+    """The strength with the best out-of-fold log-loss, and the temperature of those out-of-fold scores."""
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(X))[:3000])
+    X, Y, weights, targets = X[rows], Y[rows], weights[rows], targets[rows]
+    fold = _plain_folds(Y, rng)
+    scores = np.zeros((len(LOGISTIC), *Y.shape))
+    for k in range(fold.max() + 1):
+        fit, left = fold != k, fold == k
+        solution, bias = np.zeros((X.shape[1], Y.shape[1])), _log_prior(Y[fit], weights[fit], task)
+        for step, lam in enumerate(LOGISTIC):
+            solution, bias = logistic(
+                X[fit], Y[fit], lam, weights=weights[fit], link=task.link, start=(solution, bias), iterations=60
+            )
+            scores[step, left] = X[left] @ solution + bias
+    loss = [float(weights @ task.losses(table, targets)) for table in scores]
+    best = int(np.argmin(loss))
+    return float(LOGISTIC[best]), fit_temperature(scores[best], task, targets)
+
+
+def _plain_folds(Y: np.ndarray, rng: np.random.Generator, k: int = 5) -> np.ndarray:
+    """Folds in proportion of the largest column, k lowered to what the data allows."""
+    group = Y.argmax(axis=1)
+    smallest = np.bincount(group)[np.unique(group)].min()
+    k = int(max(2, min(k, smallest)))
+    fold = np.zeros(len(Y), dtype=int)
+    start = 0
+    for value in np.unique(group):
+        members = rng.permutation(np.flatnonzero(group == value))
+        fold[members] = (np.arange(len(members)) + start) % k
+        start += len(members)
+    return fold
+
+
+def _log_prior(Y: np.ndarray, weights: np.ndarray, task: Task) -> np.ndarray:
+    share = np.clip((weights @ Y + 0.5) / (weights.sum() + 1), 1e-6, 1 - 1e-6)
+    return np.log(share) if task.link == "softmax" else np.log(share / (1 - share))
+
+
+def _loss(scores: np.ndarray, Y: np.ndarray, link: str) -> tuple[np.ndarray, np.ndarray]:
+    """Loss (n,) and its gradient in the scores (n, K)."""
+    if link == "softmax":
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        raised = np.exp(shifted)
+        total = raised.sum(axis=1, keepdims=True)
+        return np.log(total[:, 0]) - (shifted * Y).sum(axis=1), raised / total - Y
+    return (np.logaddexp(0, scores) - scores * Y).sum(axis=1), np.exp(-np.logaddexp(0, -scores)) - Y
+
+
+def _eigen(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """U (n, r) and eigenvalues (r,) of X Xᵀ, through the smaller Gram matrix; directions without energy are dropped."""
+    n, d = X.shape
+    if n <= d:
+        values, vectors = np.linalg.eigh(X @ X.T)
+        keep = values > max(values.max(initial=0), 0) * 1e-12
+        return vectors[:, keep], values[keep]
+    values, vectors = np.linalg.eigh(X.T @ X)
+    keep = values > max(values.max(initial=0), 0) * 1e-12
+    return (X @ vectors[:, keep]) / np.sqrt(values[keep]), values[keep]
+
+
+def _shared_blocks(blocks: np.ndarray | None) -> list[np.ndarray]:
+    """Row indices of every block with more than one row."""
+    if blocks is None:
+        return []
+    _, block_of, counts = np.unique(blocks.astype(str), return_inverse=True, return_counts=True)
+    order = np.argsort(block_of, kind="stable")
+    parts = np.split(order, np.cumsum(counts)[:-1])
+    return [part for part in parts if len(part) > 1]

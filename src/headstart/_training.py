@@ -1,0 +1,450 @@
+"""The one training loop: a network from a cut upward, with a linear head, on batches from anywhere.
+
+A strategy says what moves and how fast (``groups``), where batches come from (``batches``) and how long (``Schedule``).
+The loop does the rest the same way for every task: AdamW, warm-up and cosine, early stop on a held-out part of the
+training rows, the best weights kept, a clean stop when the loss is no number any more. Every random draw comes from an
+explicit generator: same seed, same thread count, same weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart._events import emit
+
+if TYPE_CHECKING:
+    from headstart.backbone import Backbone, Network
+    from headstart.features import Lens
+    from headstart.problem import Examples
+    from headstart.tasks import Task
+
+CHUNK = 32  # rows a prediction batch, always filled up: a row's score does not depend on how many are asked for
+PART = 1024  # items whose inputs are in memory at once while predicting
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast. ``average`` is the decay of a running mean of the weights (0: none).
+
+    ``patience`` counts epochs without a better held-out loss. ``mixup`` is the α of its Beta distribution. ``passes`` runs
+    over the rows make one epoch, so that a handful of rows still gives enough steps.
+    """
+
+    epochs: int
+    batch: int = 32
+    warmup: float = 0.1
+    patience: int = 10
+    clip: float = 1.0
+    mixup: float = 0.0
+    smoothing: float = 0.0
+    average: float = 0.0
+    passes: int = 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """What happened: the epoch whose weights were kept (0: the first ones), losses an epoch, why it ended."""
+
+    best_epoch: int
+    history: tuple[tuple[float, float], ...]  # (training loss, held-out loss) an epoch
+    seconds: float
+    ended: str  # "schedule", "patience" or "diverged"
+
+    def notes(self) -> dict[str, Any]:
+        """What a predictor's record keeps of it; without seconds, so that equal fits have equal records."""
+        history = [[None if math.isnan(loss) else round(loss, 6) for loss in pair] for pair in self.history]
+        return {"epochs": len(history), "best_epoch": self.best_epoch, "ended": self.ended, "history": history}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network that is trained above ``cut`` (None: all of it) and a linear head on its last feature row.
+
+    ``statistics`` says whether batch-norm layers keep learning their running means; otherwise they stay in eval mode.
+    """
+
+    network: Network
+    head: Any
+    cut: str | None = None
+    statistics: bool = True
+    moving: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, network: Network, width: int, *, cut: str | None = None, statistics: bool = True) -> Model:
+        """The model with a head of zeros. Everything below the cut stops asking for gradients."""
+        import torch
+
+        head = torch.nn.Linear(network.width, width)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        moving = tuple(name for stage in stages_above(network, cut) for name in stage)
+        for name, parameter in network.module.named_parameters():
+            parameter.requires_grad_(name in moving)
+        return cls(network, head, cut, statistics, moving)
+
+    def scores(self, states: Any) -> Any:
+        """Raw scores (n, K) of a tensor of states at the cut."""
+        return self.head(self.network.above(states, self.cut))
+
+    def mode(self, *, training: bool) -> None:
+        import torch
+
+        self.network.module.train(training)
+        if training and not self.statistics:
+            for module in self.network.module.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def set_head(self, weights: np.ndarray, bias: np.ndarray) -> None:
+        """Put a linear head (width, K) and (K,) on the last feature row."""
+        import torch
+
+        self.head.weight.data.copy_(torch.from_numpy(np.ascontiguousarray(weights.T)))
+        self.head.bias.data.copy_(torch.from_numpy(np.asarray(bias)))
+
+    def parameters(self) -> list[Any]:
+        """The network's parameters that move, without the head."""
+        own = dict(self.network.module.named_parameters())
+        return [own[name] for name in self.moving]
+
+    def tensors(self) -> dict[str, Any]:
+        """Everything that training may change, by name: not copies."""
+        own = dict(self.network.module.named_parameters())
+        found = {f"network.{name}": own[name].data for name in self.moving}
+        if self.statistics:
+            floats = ((name, value) for name, value in self.network.module.named_buffers() if value.is_floating_point())
+            found.update({f"network.{name}": value for name, value in floats})
+        return {**found, "head.weight": self.head.weight.data, "head.bias": self.head.bias.data}
+
+    def copy(self) -> dict[str, Any]:
+        return {name: value.clone() for name, value in self.tensors().items()}
+
+    def load(self, tensors: Mapping[str, Any]) -> None:
+        for name, value in self.tensors().items():
+            value.copy_(tensors[name])
+
+    def predict(self, states: np.ndarray) -> np.ndarray:
+        """Raw scores (n, K), float64, in eval mode and in batches of one fixed size."""
+        import torch
+
+        self.mode(training=False)
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(states), CHUNK):
+                part = states[start : start + CHUNK]
+                full = part if len(part) == CHUNK else np.concatenate([part, np.repeat(part[:1], CHUNK - len(part), axis=0)])
+                found.append(self.scores(tensor(full))[: len(part)].double().numpy())
+        return np.concatenate(found) if found else np.zeros((0, self.head.out_features))
+
+
+def stages_above(network: Network, cut: str | None) -> list[list[str]]:
+    """Names of the parameters in each stage above ``cut``, from the cut to the output."""
+    names = [name for name, _ in network.module.named_parameters()]
+    if not network.stages:
+        return [names]
+    taps = [tap for tap, _ in network.stages]
+    above = network.stages[taps.index(cut) + 1 if cut is not None else 0 :]
+    return [[name for name in names if name.startswith(tuple(prefixes))] for _, prefixes in above]
+
+
+Batches = Callable[[np.ndarray, Any], tuple[Any, Any, Any]]
+"""(row indices, generator) → (inputs, encoded targets, weights), tensors. Without a generator: rows as they are."""
+
+
+def train(
+    model: Model,
+    batches: Batches,
+    *,
+    task: Task,
+    rows: np.ndarray,
+    held: np.ndarray,
+    groups: Sequence[Mapping[str, Any]],
+    schedule: Schedule,
+    seed: int,
+    threads: int,
+    what: str,
+) -> Training:
+    """Train ``model`` in place on ``rows``; it ends with the weights that were best on ``held``.
+
+    Without held-out rows the whole schedule runs and the last weights stay. ``groups`` are AdamW's parameter groups, each
+    with its ``lr``.
+    """
+    import torch
+
+    started, history, ended = time.monotonic(), [], "schedule"
+    with capped(threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for dropout, which takes no generator
+        generator = torch.Generator().manual_seed(seed)
+        optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=True)
+        steps = schedule.passes * math.ceil(len(rows) / schedule.batch)
+        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _cosine(schedule, steps))
+        mean = _RunningMean(model, schedule.average)
+        kept = (evaluate(model, batches, task=task, rows=held), 0, model.copy())
+        for epoch in range(1, schedule.epochs + 1):
+            loss = _epoch(model, batches, task, rows, schedule, optimiser, rate, generator, mean)
+            live = mean.swap_in()
+            reached = evaluate(model, batches, task=task, rows=held) if math.isfinite(loss) else math.nan
+            if math.isfinite(loss) and (reached < kept[0] or (len(held) == 0 and _finite(model))):
+                kept = (reached, epoch, model.copy())
+            model.load(live)
+            history.append((loss, reached))
+            emit("progress", what, done=epoch, total=schedule.epochs, loss=loss, held_out=reached)
+            if not math.isfinite(loss):
+                ended = "diverged"
+                emit(
+                    "warning", f"{what}: the loss is no longer a number in epoch {epoch}; the best weights so far are kept."
+                )
+                break
+            if len(held) and epoch - kept[1] >= schedule.patience:
+                ended = "patience"
+                break
+        model.load(kept[2])
+    model.mode(training=False)
+    return Training(kept[1], tuple(history), time.monotonic() - started, ended)
+
+
+def evaluate(model: Model, batches: Batches, *, task: Task, rows: np.ndarray) -> float:
+    """Mean weighted training loss on ``rows`` as they are; NaN without rows."""
+    import torch
+
+    model.mode(training=False)
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(rows), CHUNK):
+            inputs, encoded, weights = batches(rows[start : start + CHUNK], None)
+            total += float((task.loss(model.scores(inputs), encoded) * weights).sum())
+    return total / len(rows) if len(rows) else math.nan
+
+
+def _epoch(
+    model: Model,
+    batches: Batches,
+    task: Task,
+    rows: np.ndarray,
+    schedule: Schedule,
+    optimiser: Any,
+    rate: Any,
+    generator: Any,
+    mean: _RunningMean,
+) -> float:
+    """One epoch; its mean loss. NaN at once when a step's loss or gradient is no number: that step is not taken."""
+    import torch
+
+    model.mode(training=True)
+    total, steps = 0.0, 0
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for _ in range(schedule.passes):
+        order = rows[torch.randperm(len(rows), generator=generator).numpy()]
+        for index in np.array_split(order, math.ceil(len(rows) / schedule.batch)):  # no tail of one row
+            inputs, encoded, weights = batches(index, generator)
+            loss = _loss(model, task, inputs, encoded, weights, schedule, generator)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
+            value = float(loss.detach())
+            if not (math.isfinite(value) and math.isfinite(float(norm))):
+                return math.nan
+            optimiser.step()
+            rate.step()
+            mean.update()
+            total, steps = total + value, steps + 1
+    return total / steps
+
+
+def _loss(model: Model, task: Task, inputs: Any, encoded: Any, weights: Any, schedule: Schedule, generator: Any) -> Any:
+    """The batch's loss. Mixup (Zhang et al. 2018) mixes losses, which for log-loss is the same as mixing targets."""
+    import torch
+
+    link = getattr(task, "link", "identity")
+
+    def smoothed(scores: Any, targets: Any) -> Any:
+        loss = task.loss(scores, targets)
+        if schedule.smoothing and link == "softmax":
+            loss = (1 - schedule.smoothing) * loss - schedule.smoothing * scores.log_softmax(dim=1).mean(dim=1)
+        return loss * weights
+
+    if not schedule.mixup or link == "identity":
+        return smoothed(model.scores(inputs), encoded).mean()
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    share = float(np.random.default_rng(seed).beta(schedule.mixup, schedule.mixup))
+    other = torch.randperm(len(inputs), generator=generator)
+    scores = model.scores(share * inputs.float() + (1 - share) * inputs[other].float())
+    return (share * smoothed(scores, encoded) + (1 - share) * smoothed(scores, encoded[other])).mean()
+
+
+class _RunningMean:
+    """A running mean of the parameters. Batch-norm statistics are copied, never averaged from their start values."""
+
+    def __init__(self, model: Model, decay: float) -> None:
+        self.model, self.decay, self.steps = model, decay, 0
+        self.mean = model.copy() if decay else {}
+
+    def update(self) -> None:
+        import torch
+
+        if not self.decay:
+            return
+        self.steps += 1
+        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        now = self.model.tensors()
+        learned = [name for name in now if name.startswith("head.") or name.removeprefix("network.") in self.model.moving]
+        torch._foreach_lerp_([self.mean[name] for name in learned], [now[name] for name in learned], share)
+        for name in now.keys() - set(learned):
+            self.mean[name].copy_(now[name])
+
+    def swap_in(self) -> dict[str, Any]:
+        """Put the mean into the model; what was there before."""
+        live = self.model.copy()
+        if self.decay:
+            self.model.load(self.mean)
+        return live
+
+
+def hold_out(task: Task, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and to stop on: blocks whole, classes in proportion.
+
+    Nothing is held out where that would take more than a quarter of the rows (fewer than four a class).
+    """
+    rows, held = task.split(examples, fraction=fraction, seed=seed)
+    if len(held) > len(examples) / 4 or len(held) < 2:
+        return np.arange(len(examples)), np.zeros(0, dtype=int)
+    return rows, held
+
+
+def in_order(examples: Examples) -> Examples:
+    """The same examples in an order that their content alone decides: training does not depend on the order of files."""
+    keys = [(item, str(target)) for item, target in zip(examples.fingerprints, examples.targets.tolist(), strict=True)]
+    return examples.take(np.asarray(sorted(range(len(keys)), key=keys.__getitem__), dtype=int))
+
+
+def encoded_rows(task: Task, examples: Examples) -> tuple[Any, Any]:
+    """Encoded targets and item weights of labelled examples, as tensors."""
+    import torch
+
+    encoded = torch.from_numpy(task.encode(examples.targets))
+    weights = task.item_weights(examples.targets)
+    plain = torch.ones(len(examples)) if weights is None else torch.from_numpy(weights).float()
+    return (encoded.float() if encoded.is_floating_point() else encoded), plain
+
+
+def augmented(images: Any, generator: Any, *, area: float = 0.5, flip: bool = True, light: float = 0.3) -> Any:
+    """Random crops of at least ``area`` of each image, mirrored half the time, with other brightness and contrast.
+
+    ``images`` is a uint8 tensor (n, side, side, 3), and so is the answer. Anything else (rows of numbers) comes back as it
+    is.
+    """
+    import torch
+    from torch.nn.functional import affine_grid, grid_sample
+
+    if images.ndim != 4 or images.dtype != torch.uint8:
+        return images
+    n = len(images)
+    draw = torch.rand(6, n, generator=generator)
+    size = (area + (1 - area) * draw[0]).sqrt()
+    aspect = torch.exp((draw[1] - 0.5) * 0.5)
+    wide, high = (size * aspect.sqrt()).clamp(max=1.0), (size / aspect.sqrt()).clamp(max=1.0)
+    mirror = torch.where(draw[2] < 0.5, -1.0, 1.0) if flip else torch.ones(n)
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = wide * mirror, high
+    theta[:, 0, 2], theta[:, 1, 2] = (1 - wide) * (2 * draw[3] - 1), (1 - high) * (2 * draw[4] - 1)
+    pixels = images.permute(0, 3, 1, 2).float()
+    pixels = grid_sample(pixels, affine_grid(theta, list(pixels.shape), align_corners=False), align_corners=False)
+    gain = 1 + light * (2 * torch.rand(2, n, 1, 1, 1, generator=generator) - 1)
+    middle = pixels.mean(dim=(1, 2, 3), keepdim=True)
+    pixels = ((pixels - middle) * gain[0] + middle) * gain[1]
+    return pixels.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def views_of(backbone: Backbone, wanted: int) -> tuple[str, ...]:
+    """The item as it is, and up to ``wanted`` − 1 augmented views of its kind: a mirror image, then crops."""
+    views = ("flip", *(f"crop-{k}{'-flip' * (k % 2)}" for k in range(1, wanted))) if backbone.card.kind == "image" else ()
+    return ("", *views[: max(0, wanted - 1)])
+
+
+def states_of(lens: Lens, examples: Examples, cut: str | None, *, view: str = "") -> np.ndarray:
+    """What the network is trained on: prepared inputs, or the cached states at the cut."""
+    if cut is None:
+        return np.asarray(lens.backbone.prepare(examples.inputs, view=view))
+    return lens.store.states(lens.backbone, examples, cut, view=view)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkScorer:
+    """A trained network's raw scores, averaged over ``views`` of each item (a photo and its mirror image)."""
+
+    model: Model
+    views: tuple[str, ...] = ("",)
+
+    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+        parts = []
+        for start in range(0, len(examples), PART):
+            part = examples.take(np.arange(start, min(start + PART, len(examples))))
+            views = [self.model.predict(states_of(lens, part, self.model.cut, view=view)) for view in self.views]
+            parts.append(np.mean(views, axis=0))
+        return np.concatenate(parts) if parts else np.zeros((0, self.model.head.out_features))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The tensors above the cut and the head; whatever did not move is the backbone's."""
+        arrays = {name: value.numpy().copy() for name, value in self.model.tensors().items()}
+        learned = {
+            "scorer": "network",
+            "cut": self.model.cut,
+            "views": list(self.views),
+            "statistics": self.model.statistics,
+        }
+        return learned, arrays
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> NetworkScorer:
+        import torch
+
+        network, width = lens.backbone.network(), len(arrays["head.bias"])
+        model = Model.of(network, width, cut=state["cut"], statistics=state["statistics"])
+        model.load({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        model.mode(training=False)
+        return cls(model, tuple(state["views"]))
+
+
+def tensor(states: np.ndarray) -> Any:
+    """A torch tensor of states: half precision (how they are stored) becomes single, bytes stay bytes."""
+    import torch
+
+    found = torch.from_numpy(np.ascontiguousarray(states))
+    return found.float() if found.is_floating_point() else found
+
+
+@contextmanager
+def capped(threads: int) -> Iterator[None]:
+    """Within the block, torch uses at most ``threads`` threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(threads, before)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cosine(schedule: Schedule, steps: int) -> Callable[[int], float]:
+    """The share of the full rate at each step: a linear warm-up, then half a cosine down to zero."""
+    total = max(1, schedule.epochs * steps)
+    warm = max(1, round(schedule.warmup * total))
+
+    def share(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+    return share
+
+
+def _finite(model: Model) -> bool:
+    return all(bool(value.isfinite().all()) for value in model.tensors().values())

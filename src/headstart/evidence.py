@@ -1,0 +1,236 @@
+"""What was measured: Ranking, Trial, Choice, Evidence, Verdict. Records that outlive the models they speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart import _io
+from headstart.errors import RunError
+
+if TYPE_CHECKING:
+    from headstart.strategy import Predictor, Recipe
+    from headstart.tasks import Task
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One backbone's promise: the mean of its ranks, each ranker's score, what it costs to read."""
+
+    backbone: str
+    scores: Mapping[str, float | None]
+    mean_rank: float
+    seconds: float
+    parameters: int
+    prior: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates, the most promising first. Empty when no backbone suits the kind of input."""
+
+    candidates: tuple[Candidate, ...]
+    rows: int
+    static_best: str | None = None  # what the published scores alone would choose: the baseline to beat
+    reason: str = ""
+
+    @property
+    def best(self) -> str | None:
+        return self.candidates[0].backbone if self.candidates else None
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Ranking:
+        return cls(**{**found, "candidates": tuple(Candidate(**one) for one in found["candidates"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One recipe, scored on inner rows that its ``fit`` never saw, the same rows for every recipe.
+
+    ``fold_scores`` has the inner score on each fold, keyed ``repeat/fold``. ``models`` are the fold predictors while they
+    are in memory; ``compare`` lets them sit the exam for spread, never for choice.
+    """
+
+    recipe: str
+    uses: tuple[str, ...]
+    spec: dict[str, Any]
+    seed: int
+    status: str  # "done" or "failed"
+    inner_score: float | None
+    fold_scores: Mapping[str, float]
+    seconds: float
+    peak_memory: int = 0
+    message: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Predictor] = field(default_factory=dict, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        skipped = {"models"}
+        return {name: _io.plain(value) for name, value in vars(self).items() if name not in skipped}
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Trial:
+        return cls(**{**found, "uses": tuple(found["uses"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The two finalists for one question, named before the exam opens. Either may be missing.
+
+    ``challenger`` is the best recipe that uses the ingredient, ``incumbent`` the best that does not, by mean inner score.
+    """
+
+    worth: str
+    challenger: Recipe | None
+    incumbent: Recipe | None
+    inner_scores: Mapping[str, float | None]
+    cheaper: str
+    reason: str = ""
+
+    @property
+    def arms(self) -> tuple[Recipe, ...]:
+        return tuple(recipe for recipe in (self.challenger, self.incumbent) if recipe is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        named = {side: recipe.name if (recipe := getattr(self, side)) else None for side in ("challenger", "incumbent")}
+        scores = dict(self.inner_scores)
+        return {"worth": self.worth, **named, "inner_scores": scores, "cheaper": self.cheaper, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison."""
+
+    name: str
+    uses: tuple[str, ...]
+    deterministic: bool
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Which fit a table of outcomes belongs to.
+
+    ``draw`` is empty for a refit on the whole amount, else ``fold/R/K`` (a fold model: repeat R, fold K) or ``half/R``.
+    """
+
+    arm: str
+    amount: str = ALL
+    seed: int = 0
+    draw: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Outcomes of arms × amounts × seeds × exam items, kept as arrays: judging, curves and slices run no model again.
+
+    ``outcomes`` is (cells, exam items, k): the task's sufficient statistics, in the order of ``cells``. ``train_size`` is
+    the number of training items each whole refit saw; ``amounts`` maps the names of smaller amounts to theirs.
+    """
+
+    task: Task
+    worth: str
+    arms: tuple[Arm, ...]
+    cells: tuple[Cell, ...]
+    outcomes: np.ndarray
+    blocks: np.ndarray
+    slices: Mapping[str, np.ndarray]
+    items: tuple[str, ...]  # names of the exam items, for the report
+    exam: str  # fingerprint
+    train_size: int
+    unit: str = "items"
+    transductive: bool = False
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Predictor] = field(default_factory=dict, repr=False)  # arm → its first refit, while in memory
+
+    def of(self, arm: str, *, amount: str = ALL) -> np.ndarray:
+        """Outcomes of the whole refits of ``arm``: (seeds, items, k)."""
+        found = [i for i, c in enumerate(self.cells) if (c.arm, c.amount, c.draw) == (arm, amount, "")]
+        return self.outcomes[found]
+
+    def draws(self, arm: str, *, kind: str = "fold") -> dict[str, np.ndarray]:
+        """Outcomes of the refits on parts of the training data, by draw name: (items, k) each."""
+        cells = enumerate(self.cells)
+        return {c.draw: self.outcomes[i] for i, c in cells if c.arm == arm and c.draw.startswith(kind) and c.amount == ALL}
+
+    def score(self, arm: str, weights: np.ndarray | None = None, *, amount: str = ALL) -> float:
+        """The metric under item weights, mean over seeds."""
+        return float(np.mean([self.task.score(table, weights) for table in self.of(arm, amount=amount)]))
+
+    def save(self, folder: Path, name: str = "evidence") -> None:
+        """Write ``name.json`` and its arrays. The array comes first: the record is the commit."""
+        table = "outcomes.npy" if name == "evidence" else f"{name}-outcomes.npy"
+        _io.write_array(folder / table, self.outcomes)
+        plain = {key: _io.plain(value) for key, value in vars(self).items() if key not in ("outcomes", "models")}
+        digest = _io.digest(np.ascontiguousarray(self.outcomes).data)
+        _io.write_json(folder / f"{name}.json", {**plain, "table": table, "digest": digest})
+
+    @classmethod
+    def load(cls, folder: Path, name: str = "evidence") -> Evidence:
+        from headstart.tasks import task_from_spec
+
+        found = {key: value for key, value in _io.read_json(folder / f"{name}.json").items() if key != "inputs"}
+        outcomes = _io.read_array(folder / found.pop("table"))
+        if _io.digest(np.ascontiguousarray(outcomes).data) != found.pop("digest"):
+            raise RunError(f"The outcomes in {folder} are damaged. Delete {name}.json and run again.")
+        found["task"] = task_from_spec(found["task"])
+        found["arms"] = tuple(Arm(**{**arm, "uses": tuple(arm["uses"])}) for arm in found["arms"])
+        found["cells"] = tuple(Cell(**cell) for cell in found["cells"])
+        found["blocks"] = np.asarray(found["blocks"], dtype=object)
+        found["slices"] = {key: np.asarray(values, dtype=object) for key, values in found["slices"].items()}
+        return cls(outcomes=outcomes, **{**found, "items": tuple(found["items"])})
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score or a gain with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the ingredient is worth, as far as the exam can tell.
+
+    ``outcome`` is ``helps``, ``no difference``, ``hurts`` or ``undecided``. ``gain`` (challenger − incumbent) and its
+    interval speak of ``scope``: ``recipes`` (training draw included) or ``pair`` (these two fitted models); ``pair`` is
+    always given too. ``details`` keeps every number that the rule used.
+    """
+
+    worth: str
+    outcome: str
+    sentence: str
+    reason: str
+    challenger: str | None
+    incumbent: str | None
+    gain: Interval | None
+    pair: Interval | None
+    scope: str
+    scores: Mapping[str, Interval]
+    margin: float
+    exam_items: int
+    seeds: int
+    ships: str
+    advice: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Verdict:
+        def interval(value: dict[str, float] | None) -> Interval | None:
+            return Interval(**value) if value else None
+
+        scores = {name: Interval(**value) for name, value in found["scores"].items()}
+        return cls(**{**found, "gain": interval(found["gain"]), "pair": interval(found["pair"]), "scores": scores})

@@ -1,0 +1,300 @@
+"""Cached features: what a backbone says about items, computed once. Features, FeatureStore, Lens, Profile.
+
+A shard is two files: ``ID.npy`` with the rows and ``ID.json``, its commit record, written last. There is no shared index:
+readers take the union of the records they find. A shard that is torn or damaged is ignored and computed again, so a kill
+at any moment, or several processes at once, cost time and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import _io
+from headstart._events import emit
+from headstart.backbone import Backbone, feature_taps, tap_named
+from headstart.errors import NotAdmissible
+from headstart.problem import Examples
+
+SHARD = 256  # items a shard; a kill loses at most this many
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Rows of numbers, item after item: ``rows`` (units, width); item i owns ``rows[offsets[i]:offsets[i + 1]]``."""
+
+    rows: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def one_each(cls, rows: np.ndarray) -> Features:
+        """Features with exactly one unit an item."""
+        return cls(rows, np.arange(len(rows) + 1))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+class FeatureStore:
+    """Features of items, by backbone, view and content. ``path=None`` keeps them in memory only.
+
+    ``cap_bytes`` bounds the folder: training states and augmented views go first, oldest first; whatever is missing is
+    computed again.
+    """
+
+    def __init__(self, path: Path | None = None, *, cap_bytes: int = 20 * 2**30) -> None:
+        self.path = path
+        self.cap_bytes = cap_bytes
+        self._shards: dict[str, dict[str, tuple[_Shard, int]]] = {}
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({str(self.path) if self.path else 'in memory'!r})"
+
+    def spec(self) -> str:
+        return "store"  # where features lie is no part of any identity
+
+    def features(self, backbone: Backbone, examples: Examples, taps: Sequence[str], *, view: str = "") -> list[Features]:
+        """The rows of ``examples`` at each of ``taps``. Missing items are computed, all taps in one pass."""
+        for tap in taps:
+            tap_named(backbone, tap)
+        group = f"{backbone.fingerprint}/{_safe(view)}"
+        every = [tap.name for tap in backbone.taps]
+
+        def compute(inputs: list[Any]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+            found = backbone.features(inputs, every, view=view)
+            widths = [[tap, found[tap].rows.shape[1]] for tap in every]
+            return np.concatenate([found[tap].rows for tap in every], axis=1), found[every[0]].offsets, {"taps": widths}
+
+        rows = self._gather(group, examples, compute, f"reading {backbone.card.name}")
+        return [_columns(rows, tap) for tap in taps]
+
+    def states(self, backbone: Backbone, examples: Examples, tap: str, *, view: str = "") -> np.ndarray:
+        """The whole states of ``examples`` at a resumable ``tap``, float16, (items, …)."""
+        if not tap_named(backbone, tap).resumable:
+            raise NotAdmissible(f"The network cannot continue from '{tap}'. Choose a resumable tap of {backbone.card.name}.")
+        group = f"{backbone.fingerprint}/{_safe(view)}/state-{_safe(tap)}"
+
+        def compute(inputs: list[Any]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+            found = backbone.states(inputs, tap, view=view).astype(np.float16)
+            return found, np.arange(len(found) + 1), {"taps": []}
+
+        places = self._gather(group, examples, compute, f"running {backbone.card.name} up to {tap}")
+        if not places:
+            return np.zeros((0,), dtype=np.float16)
+        return np.stack([shard.rows[row] for shard, row in places])
+
+    def missing(self, backbone: Backbone, examples: Examples, *, view: str = "") -> list[str]:
+        """Fingerprints of the items that would have to be computed."""
+        known = self._index(f"{backbone.fingerprint}/{_safe(view)}")
+        return sorted(set(examples.fingerprints) - set(known))
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self._files()) if self.path else 0
+
+    def trim(self) -> int:
+        """Bring the folder under its cap; the bytes that were freed."""
+        freed, size = 0, self.size()
+        if self.path is None or size <= self.cap_bytes:
+            return 0
+        temporary = lambda file: not ("state-" in str(file) or file.parent.name != "plain")  # noqa: E731
+        for file in sorted(self._files(), key=lambda file: (temporary(file), file.stat().st_mtime)):
+            if size - freed <= self.cap_bytes:
+                break
+            bytes_freed = file.stat().st_size
+            file.with_suffix(".json").unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+            freed += bytes_freed
+        self._shards.clear()
+        emit("data", f"The feature store was over its cap; {freed / 2**20:.0f} MB of it were dropped.")
+        return freed
+
+    def _files(self) -> list[Path]:
+        return [] if self.path is None or not self.path.exists() else list(self.path.rglob("*.npy"))
+
+    def _gather(
+        self, group: str, examples: Examples, compute: Callable[..., Any], what: str
+    ) -> list[tuple[_Shard, int]]:
+        known = self._index(group)
+        wanted: dict[str, Any] = {}
+        for item, raw in zip(examples.fingerprints, examples.inputs, strict=True):
+            if item not in known:
+                wanted.setdefault(item, raw)
+        if wanted:
+            known = self._index(group, fresh=True)
+            wanted = {item: raw for item, raw in wanted.items() if item not in known}
+        items = list(wanted)
+        for start in range(0, len(items), SHARD):
+            part = items[start : start + SHARD]
+            emit("progress", what, done=start, total=len(items))
+            rows, offsets, more = compute([wanted[item] for item in part])
+            self._commit(group, part, rows, offsets, more)
+        if items:
+            emit("progress", what, done=len(items), total=len(items))
+            known = self._shards[group]
+        return [known[item] for item in examples.fingerprints]
+
+    def _commit(self, group: str, items: list[str], rows: np.ndarray, offsets: np.ndarray, more: dict[str, Any]) -> None:
+        shard = _Shard(rows, offsets, more["taps"])
+        index = self._shards.setdefault(group, {})
+        for row, item in enumerate(items):
+            index.setdefault(item, (shard, row))
+        if self.path is None:
+            return
+        name = _io.fingerprint(items)[:16]
+        file = self.path / group / f"{name}.npy"
+        _io.write_array(file, rows)
+        record = {"format": FORMAT, "items": items, "offsets": offsets.tolist(), **more}
+        _io.write_json(file.with_suffix(".json"), {**record, "digest": _io.digest(np.ascontiguousarray(rows).data)})
+
+    def _index(self, group: str, *, fresh: bool = False) -> dict[str, tuple[_Shard, int]]:
+        if self.path is None or (group in self._shards and not fresh):
+            return self._shards.setdefault(group, {})
+        index: dict[str, tuple[_Shard, int]] = dict(self._shards.get(group, {}))
+        folder = self.path / group
+        for file in sorted(folder.glob("*.json")) if folder.exists() else []:
+            for item, place in _read_shard(file):
+                index.setdefault(item, place)
+        self._shards[group] = index
+        return index
+
+
+@dataclass(frozen=True, eq=False)
+class _Shard:
+    rows: np.ndarray
+    offsets: np.ndarray
+    taps: list[list[Any]]
+
+    def span(self, tap: str) -> slice:
+        start = 0
+        for name, width in self.taps:
+            if name == tap:
+                return slice(start, start + width)
+            start += width
+        raise KeyError(tap)
+
+
+def _read_shard(file: Path) -> Iterator[tuple[str, tuple[_Shard, int]]]:
+    try:
+        record = _io.read_json(file)
+        rows = _io.read_array(file.with_suffix(".npy"), mapped=True)
+        whole = record["format"] == FORMAT and record["digest"] == _io.digest(np.ascontiguousarray(rows).data)
+        shard = _Shard(rows, np.asarray(record["offsets"]), record["taps"])
+        items = record["items"]
+    except (_io.RunError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        emit("warning", f"The cached features in {file.name} are damaged or of another format; they are computed again.")
+        return
+    for row, item in enumerate(items):
+        yield item, (shard, row)
+
+
+def _columns(places: list[tuple[_Shard, int]], tap: str) -> Features:
+    parts, counts = [], []
+    for shard, row in places:
+        start, stop = shard.offsets[row], shard.offsets[row + 1]
+        parts.append(shard.rows[start:stop, shard.span(tap)])
+        counts.append(stop - start)
+    rows = np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+    return Features(np.ascontiguousarray(rows), np.concatenate([[0], np.cumsum(counts)]).astype(int))
+
+
+def _safe(name: str) -> str:
+    """A folder name for a tap or view: names from outside never become paths."""
+    tame = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+    return tame if name and tame == name and not name.startswith(".") else (_io.digest(name.encode())[:12] if name else "plain")
+
+
+@dataclass(frozen=True, eq=False)
+class Lens:
+    """How items are looked at: ``reads`` (backbone, tap) pairs, the ``cut`` below which nothing moves, and the store.
+
+    ``Lens()`` reads nothing. ``lens.untrained()`` is the same lens with random weights: scratch is any recipe whose lens
+    is untrained or empty.
+    """
+
+    reads: tuple[tuple[Backbone, str], ...] = ()
+    cut: str | None = None
+    store: FeatureStore = field(default_factory=FeatureStore)
+
+    @property
+    def backbone(self) -> Backbone:
+        """The one backbone that is read. ``NotAdmissible`` if there are none or several."""
+        if len(self.reads) != 1:
+            raise NotAdmissible(f"This needs a lens with one backbone; this one reads {len(self.reads)}.")
+        return self.reads[0][0]
+
+    @property
+    def has(self) -> frozenset[str]:
+        """What the lens brings: ``features``, ``network`` (one backbone, that can be trained), ``base`` (pre-trained)."""
+        present = {"features"} if self.reads else set()
+        if len(self.reads) == 1:
+            present.add("network")
+        if any(backbone.pretrained for backbone, _ in self.reads):
+            present.add("base")
+        return frozenset(present)
+
+    @property
+    def title(self) -> str:
+        return " + ".join(dict.fromkeys(backbone.card.name for backbone, _ in self.reads))
+
+    def read(self, examples: Examples, *, view: str = "") -> list[Features]:
+        """One ``Features`` a read."""
+        return [self.store.features(backbone, examples, [tap], view=view)[0] for backbone, tap in self.reads]
+
+    def matrix(self, examples: Examples, *, view: str = "") -> np.ndarray:
+        """All reads side by side, (units, total width), float64."""
+        if not self.reads:
+            raise NotAdmissible("This lens reads nothing, so it has no features. Choose a backbone, or 'plain'.")
+        return np.concatenate([found.rows for found in self.read(examples, view=view)], axis=1).astype(np.float64)
+
+    def untrained(self, *, slim: bool = False) -> Lens:
+        """The same lens with random weights, whole networks, read at their last feature tap when ``slim``."""
+
+        def fresh(backbone: Backbone, tap: str) -> tuple[Backbone, str]:
+            new = backbone.untrained(slim=slim)
+            return new, feature_taps(new)[-1].name if slim else tap
+
+        return replace(self, reads=tuple(fresh(*read) for read in self.reads), cut=None)
+
+    def spec(self) -> dict[str, Any]:
+        return {"reads": [[b.card.name, b.fingerprint, tap] for b, tap in self.reads], "cut": self.cut}
+
+
+@dataclass(frozen=True)
+class TapScore:
+    """How well a head on one tap predicts rows it has not seen: exact leave-one-out score and log-loss, with error."""
+
+    tap: str
+    depth: float
+    width: int
+    score: float
+    log_loss: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which layers transfer: a score at every tap, the tap to read and the cut to freeze at, with the reason."""
+
+    backbone: str
+    scores: tuple[TapScore, ...]
+    read: str
+    cut: str
+    reason: str
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Profile:
+        return cls(**{**found, "scores": tuple(TapScore(**score) for score in found["scores"])})
+
+    def lens(self, store: FeatureStore | None = None) -> Lens:
+        """The lens that this profile advises."""
+        from headstart.backbones import find
+
+        return Lens(((find(self.backbone), self.read),), self.cut, store or FeatureStore())

@@ -1,0 +1,98 @@
+"""Stage one: which pre-trained model suits this data?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from headstart import backbones as sources
+from headstart import registry
+from headstart._events import emit
+from headstart._linear import Decomposition
+from headstart.backbone import Backbone, feature_taps
+from headstart.errors import HeadstartError
+from headstart.evidence import Candidate, Ranking
+from headstart.features import FeatureStore
+from headstart.problem import Examples, Problem
+from headstart.strategy import Plan
+
+PANEL = ("ridge_loo", "nearest", "logme")
+
+
+def rank(
+    problem: Problem,
+    backbones: Sequence[str] | str = "suitable",
+    *,
+    store: FeatureStore | None = None,
+    plan: Plan | None = None,
+    rankers: Sequence[str] = PANEL,
+) -> Ranking:
+    """Candidates by the mean of their ranks over ``rankers``, the most promising first; no network is trained.
+
+    ``backbones`` are names, or ``"suitable"``: every installed one for this kind of input. Each reads up to
+    ``plan.rank_rows`` training rows once, at its last feature tap. Equal mean ranks are ordered by the published score. One
+    that cannot be used is left out and reported.
+    """
+    store, plan = store or FeatureStore(), plan or Plan()
+    names = suitable(problem.kind) if backbones == "suitable" else [backbones] if isinstance(backbones, str) else list(backbones)
+    if not names:
+        reason = f"No pre-trained model for {problem.kind} is installed here."
+        emit("stage", reason)
+        return Ranking((), 0, None, reason)
+    rows = _some(problem, plan.rank_rows)
+    found = [one for name in names if (one := _candidate(problem, name, rows, store, rankers, strict=len(names) == 1))]
+    if not found:
+        return Ranking((), len(rows), None, "None of the candidates could be used; the warnings say why.")
+    ranked = _by_mean_rank(found)
+    known = [one for one in ranked if one.prior is not None]
+    static = max(known, key=lambda one: one.prior or 0.0).backbone if known else None
+    return Ranking(tuple(ranked), len(rows), static)
+
+
+def suitable(kind: str) -> list[str]:
+    """Names of the installed backbones for ``kind``, the smallest first, so that a first score is there soon."""
+    here = [listing for listing in sources.known(kind) if listing.installed]
+    return [listing.name for listing in sorted(here, key=lambda one: one.card.parameters)]
+
+
+def _candidate(
+    problem: Problem, name: str, rows: Examples, store: FeatureStore, rankers: Sequence[str], *, strict: bool
+) -> Candidate | None:
+    started = time.perf_counter()
+    try:
+        backbone: Backbone = sources.find(name)
+        features = store.features(backbone, rows, [feature_taps(backbone)[-1].name])[0]
+    except HeadstartError as error:
+        if strict:  # the only one asked for: nothing else can answer
+            raise
+        emit("warning", f"'{name}' is left out: {error}")
+        return None
+    X, targets, blocks = problem.task.rows(features, rows)
+    found = Decomposition.of(X, weights=problem.task.item_weights(targets))
+    scores = {ranker: registry.get("rankers", ranker)(found, problem.task, targets, blocks) for ranker in rankers}
+    seconds = time.perf_counter() - started
+    first = next((f"{label} {value:.3f}" for label, value in scores.items() if value is not None), "no score applies")
+    emit("stage", f"{name}: {first} on {len(rows)} training {rows.kind} items ({seconds:.1f} s)", backbone=name)
+    return Candidate(name, scores, 0.0, seconds, backbone.card.parameters, backbone.card.prior)
+
+
+def _by_mean_rank(found: list[Candidate]) -> list[Candidate]:
+    ranks = np.zeros((len(found), 0))
+    for ranker in found[0].scores:
+        values = np.array([-np.inf if one.scores[ranker] is None else one.scores[ranker] for one in found], dtype=float)
+        if np.isfinite(values).any():
+            better = (values[None, :] > values[:, None]).sum(axis=1) + ((values[None, :] == values[:, None]).sum(axis=1) - 1) / 2
+            ranks = np.column_stack([ranks, 1 + better])
+    means = ranks.mean(axis=1) if ranks.shape[1] else np.ones(len(found))
+    scored = [Candidate(**{**vars(one), "mean_rank": float(mean)}) for one, mean in zip(found, means, strict=True)]
+    return sorted(scored, key=lambda one: (one.mean_rank, -(one.prior or 0.0), one.parameters, one.backbone))
+
+
+def _some(problem: Problem, most: int) -> Examples:
+    """Up to ``most`` training rows, strata in proportion, the same ones for every candidate."""
+    if len(problem.train) <= most:
+        return problem.train
+    _, part = problem.task.split(problem.train, fraction=most / len(problem.train), seed=0)
+    return problem.train.take(part)

@@ -1,0 +1,365 @@
+"""From files to a problem: every item is opened once, checked, and told apart from its copies."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart import registry
+from headstart._events import emit
+from headstart.errors import ProblemError, UnknownName
+from headstart.problem import Exam, Examples, Items, Problem
+from headstart.readers import IMAGE_SUFFIXES, Found, Options
+from headstart.stages._copies import originals, some, whole_blocks
+
+if TYPE_CHECKING:
+    from headstart.inputs import Kind
+    from headstart.tasks import Task
+
+THREADS = 4  # decoding leaves the interpreter lock; more threads only help on fast disks
+SUFFIXES = {
+    **dict.fromkeys((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"), "table"),
+    ".npz": "arrays",
+    **dict.fromkeys(IMAGE_SUFFIXES, "folder"),
+}
+PIECE = 16  # items a thread takes at once
+MAX_CLASS_NUMBERS = 20  # whole numbers with more distinct values than this are quantities, not class numbers
+
+
+def read(
+    source: str | Path | Found,
+    *,
+    reader: str = "auto",
+    task: str = "auto",
+    options: Options = Options(),  # noqa: B008 (frozen)
+    metric: str | None = None,
+    class_weights: str | None = None,
+    strict: bool = False,
+) -> tuple[Problem, Exam | None]:
+    """The problem that stands in ``source``, and its exam if it has a test part.
+
+    ``source`` is a path, or what a reader found. Items that cannot be used, items without a label and copies are left
+    out, each with an event; ``strict`` makes an item that cannot be used a ``ProblemError``. A copy of an exam item
+    leaves the training part, never the exam. ``task="auto"`` takes several labels an item for ``multi_label``, numbers
+    that are not whole or have more than 20 distinct values for ``regression``, anything else for ``classification``.
+    """
+    found = _find(source, reader, options)
+    if found.targets is None:
+        raise ProblemError(
+            f"The items in {found.root or 'the data'} have no labels. "
+            "Put images in one folder a class, or name the label column of a table (--label)."
+        )
+    kind = registry.get("inputs", found.kind)()
+    usable = _with_label(_usable(found, kind, strict), kind)
+    usable, task = _with_targets(usable, task)
+    usable = _without_copies(usable, kind, may_conflict=task == "regression")
+    train, valid, exam = usable.examples()
+    train = whole_blocks(train, exam, "train", "the exam")
+    valid = whole_blocks(whole_blocks(valid, exam, "valid", "the exam"), train, "valid", "train")
+    if train is None:
+        raise ProblemError("There are no training items. A 'train' part, or data without parts, is needed.")
+    built = _task(task, train.join(valid), target=options.label or "", metric=metric, class_weights=class_weights)
+    _check(built, train, exam)
+    counts = {name: len(part) for name, part in {"train": train, "valid": valid, "exam": exam}.items() if part}
+    words = ", ".join(f"{count} {kind.plural} in {name}" for name, count in counts.items())
+    emit(
+        "stage",
+        f"Read {words}; the task is {task}.",
+        name="read",
+        task=task,
+        skipped=len(found.inputs) - sum(counts.values()),
+        **counts,
+    )
+    return Problem(built, train, valid), None if exam is None else Exam(exam)
+
+
+def read_examples(
+    source: str | Path | Found,
+    *,
+    reader: str = "auto",
+    options: Options = Options(),  # noqa: B008 (frozen)
+    strict: bool = False,
+    labelled: bool = False,
+    task: str = "auto",
+) -> Examples:
+    """The items in ``source``, all parts together, copies included: what a predictor answers.
+
+    Labels are left out unless ``labelled``; then items without one are left out, and ``task`` says what form labels take
+    (as for ``read``). Items that cannot be used are left out, each with
+    an event; ``strict`` makes them a ``ProblemError``.
+    """
+    try:
+        found = _find(source, reader, options)
+    except UnknownName:
+        if labelled:
+            raise
+        found = _find(source, reader, Options(inputs=options.inputs))  # new data need not have the label column
+    kind = registry.get("inputs", found.kind)()
+    usable = _usable(found, kind, strict)
+    if labelled:
+        if found.targets is None:
+            raise ProblemError(f"The items in {found.root or 'the data'} have no labels; labelled ones are needed here.")
+        usable, _ = _with_targets(_with_label(usable, kind), task)
+    else:
+        usable = usable.retarget(None)
+    emit("stage", f"Read {len(usable.found.inputs)} {kind.plural}.", name="read", items=len(usable.found.inputs))
+    return Examples.of(usable.items())
+
+
+@dataclass(frozen=True, eq=False)
+class _Usable:
+    """What was found and can be used, with the identity of each item."""
+
+    found: Found
+    fingerprints: tuple[str, ...]
+
+    def take(self, rows: Sequence[int]) -> _Usable:
+        index = np.asarray(rows, dtype=int)
+        pick = lambda values: None if values is None else values[index]  # noqa: E731
+        found = replace(
+            self.found,
+            inputs=[self.found.inputs[i] for i in rows],
+            names=tuple(self.found.names[i] for i in rows),
+            targets=pick(self.found.targets),
+            parts=tuple(self.found.parts[i] for i in rows),
+            blocks=pick(self.found.blocks),
+            slices={name: values[index] for name, values in self.found.slices.items()},
+        )
+        return _Usable(found, tuple(self.fingerprints[i] for i in rows))
+
+    def retarget(self, targets: np.ndarray | None) -> _Usable:
+        return replace(self, found=replace(self.found, targets=targets))
+
+    def items(self) -> Items:
+        found = self.found
+        blocks = found.blocks
+        if blocks is not None:  # an item that names no block is its own
+            blocks = np.array([b or f for b, f in zip(blocks, self.fingerprints, strict=True)], dtype=object)
+        memo = {"columns": found.columns} if found.columns else {}
+        return Items(
+            found.kind, found.inputs, found.names, self.fingerprints, found.targets, blocks, found.slices, memo=memo
+        )
+
+    def examples(self) -> tuple[Examples | None, Examples | None, Examples | None]:
+        """The train, valid and exam views of one root; None for a part without items."""
+        items = self.items()
+        parts = np.asarray([part or "train" for part in self.found.parts])
+        views = [Examples(items, np.flatnonzero(parts == name)) for name in ("train", "valid", "exam")]
+        train, valid, exam = (view if len(view) else None for view in views)
+        return train, valid, exam
+
+
+def _find(source: str | Path | Found, reader: str, options: Options) -> Found:
+    if isinstance(source, Found):
+        return source
+    path = Path(source)
+    try:
+        there, folder = path.exists(), path.is_dir()
+    except (OSError, ValueError) as error:
+        raise ProblemError(
+            f"The path {str(path)[:80]!r} cannot be used: {error}. Give the path of a folder or table."
+        ) from error
+    if not there:
+        raise ProblemError(f"There is no {path}. A folder of images, a table or an .npz file is needed. Check the path.")
+    if reader == "auto":
+        reader = "folder" if folder else SUFFIXES.get(path.suffix.lower(), "")
+    if not reader:
+        raise ProblemError(
+            f"No reader is known for '{path.name}'. Known: a folder, {', '.join(sorted(SUFFIXES))}. "
+            "Rename the file, or name the reader (--reader)."
+        )
+    return registry.get("readers", reader)(path, options)
+
+
+def _usable(found: Found, kind: Kind, strict: bool) -> _Usable:
+    """Without the items that cannot be used, which are reported."""
+    total = len(found.inputs)
+    marks: list[str] = []
+    pieces = [found.inputs[start : start + PIECE] for start in range(0, total, PIECE)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        for piece in pool.map(lambda piece: [_look(kind, raw) for raw in piece], pieces):
+            emit("progress", f"checking {kind.plural}", done=len(marks), total=total)
+            marks += piece
+    emit("progress", f"checking {kind.plural}", done=total, total=total)
+    bad = [*found.skipped, *((found.names[i], mark[1:]) for i, mark in enumerate(marks) if mark.startswith("!"))]
+    if bad:
+        listed = "; ".join(f"{name[:80]!r} {reason}" for name, reason in bad[:5]) + ("; …" if len(bad) > 5 else "")
+        if strict:
+            raise ProblemError(
+                f"{len(bad)} of {total + len(found.skipped)} {kind.plural} cannot be used: {listed}. "
+                "Repair or remove them, or read without --strict to leave them out."
+            )
+        emit("data", f"{len(bad)} {kind.plural} cannot be used and were left out: {listed}.", count=len(bad), items=bad)
+    good = [i for i, mark in enumerate(marks) if not mark.startswith("!")]
+    if not good:
+        raise ProblemError(f"None of the {total + len(found.skipped)} {kind.plural} can be used. At least one is needed.")
+    return _Usable(found, tuple(marks)).take(good)
+
+
+def _look(kind: Kind, raw: Any) -> str:
+    """The fingerprint of a good item; ``!`` and the reason for a bad one."""
+    try:
+        kind.check(raw)
+        return kind.fingerprint(raw)
+    except ProblemError as error:
+        return f"!{error}"
+
+
+def _with_label(usable: _Usable, kind: Kind) -> _Usable:
+    targets = usable.found.targets
+    assert targets is not None
+    missing = [i for i, target in enumerate(targets) if _is_missing(target)]
+    if not missing:
+        return usable
+    names = [usable.found.names[i] for i in missing]
+    if len(missing) == len(targets):
+        raise ProblemError(f"None of the {len(targets)} {kind.plural} has a label. Check the label column.")
+    emit(
+        "data",
+        f"{len(missing)} {kind.plural} have no label and were left out: {some(names)}.",
+        count=len(names),
+        items=names,
+    )
+    gone = set(missing)
+    return usable.take([i for i in range(len(targets)) if i not in gone])
+
+
+def _is_missing(target: Any) -> bool:
+    if target is None or (isinstance(target, (float, np.floating)) and np.isnan(target)):
+        return True
+    return isinstance(target, str) and not target.strip()
+
+
+def _type_of(target: Any) -> str:
+    if isinstance(target, (bool, np.bool_)):
+        return "a truth value"
+    if isinstance(target, (int, float, np.number)):
+        return "a number"
+    if isinstance(target, (tuple, list)):
+        return "several labels"
+    return "text" if isinstance(target, str) else f"a {type(target).__name__}"
+
+
+def _with_targets(usable: _Usable, task: str) -> tuple[_Usable, str]:
+    """With targets in the form of ``task``, and its name if it was "auto"."""
+    targets = usable.found.targets
+    assert targets is not None
+    suited = _task_name(targets)
+    task = suited if task == "auto" else task
+    return usable.retarget(_targets(task, targets, usable.found.names)), task
+
+
+def _without_copies(usable: _Usable, kind: Kind, *, may_conflict: bool) -> _Usable:
+    found = usable.found
+    assert found.targets is not None
+    rows = originals(
+        usable.fingerprints,
+        found.parts,
+        names=found.names,
+        targets=found.targets,
+        repeats=getattr(kind, "repeats", False),
+        may_conflict=may_conflict,
+    )
+    return usable if len(rows) == len(found.parts) else usable.take(rows)
+
+
+def _task_name(targets: np.ndarray) -> str:
+    first = {_type_of(target): target for target in reversed(targets.tolist())}
+    if len(first) > 1:
+        shown = ", ".join(f"{name} ({str(target)[:40]!r})" for name, target in sorted(first.items()))
+        raise ProblemError(f"The labels are of mixed types: {shown}. One type is needed. Repair the label column.")
+    if "several labels" in first:
+        return "multi_label"
+    if "a number" in first:
+        values = np.asarray(targets, dtype=np.float64)
+        whole = np.isfinite(values).all() and (values == np.round(values)).all()
+        return "classification" if whole and len(np.unique(values)) <= MAX_CLASS_NUMBERS else "regression"
+    return "classification"
+
+
+def _targets(task: str, targets: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The targets in the form of ``task``: str, tuple of str, or float64."""
+    if task == "regression":
+        return _as_numbers(targets, names)
+    out = np.empty(len(targets), dtype=object)
+    for i, target in enumerate(targets.tolist()):
+        several = isinstance(target, (tuple, list))
+        if several and task == "classification":
+            raise ProblemError(
+                f"{names[i]!r} has several labels {tuple(target)}; classification takes one. Use 'multi_label'."
+            )
+        if task == "multi_label":
+            out[i] = tuple(dict.fromkeys(_class_name(one) for one in (target if several else (target,))))
+        else:
+            out[i] = _class_name(target)
+    return out
+
+
+def _as_numbers(targets: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    out = np.empty(len(targets), dtype=np.float64)
+    for i, target in enumerate(targets.tolist()):
+        try:
+            out[i] = float(target)
+        except (TypeError, ValueError):
+            out[i] = np.nan
+        if not np.isfinite(out[i]):
+            raise ProblemError(
+                f"{names[i]!r} has the target {str(target)[:40]!r}; regression needs finite numbers. "
+                "Repair it, or use 'classification'."
+            )
+    return out
+
+
+def _class_name(target: Any) -> str:
+    if isinstance(target, (float, np.floating)) and float(target).is_integer():
+        return str(int(target))
+    return str(target)
+
+
+def _task(name: str, labelled: Examples, *, target: str, metric: str | None, class_weights: str | None) -> Task:
+    chosen = {} if metric is None else {"metric": metric}
+    if class_weights is not None and name != "classification":
+        raise ProblemError(f"class_weights='{class_weights}' is for classification; the task is {name}. Leave it out.")
+    make = registry.get("tasks", name)
+    if name == "regression":
+        values = labelled.targets
+        return make(target=target, mean=float(values.mean()), scale=float(values.std()) or 1.0, **chosen)
+    several = name == "multi_label"
+    counts = Counter(one for target in labelled.targets for one in (target if several else (target,)))
+    _tell_twins(counts)
+    if not several and class_weights is not None:
+        chosen["class_weights"] = class_weights
+    return make(tuple(sorted(counts)), **chosen)
+
+
+def _tell_twins(counts: Counter[str]) -> None:
+    """Class names that look the same and are not: composed and decomposed letters, blanks at the ends, case."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(counts):
+        alike.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), []).append(name)
+    for twins in alike.values():
+        if len(twins) > 1:
+            told = ", ".join(f"{name!a} ({counts[name]})" for name in twins)
+            emit("warning", f"{len(twins)} class names look alike and are kept apart: {told}.", classes=twins)
+
+
+def _check(task: Task, train: Examples, exam: Examples | None) -> None:
+    task.check(train)
+    known = set(getattr(task, "classes", ()))
+    if exam is None or not known:
+        return
+    seen = Counter(one for target in exam.targets for one in (target if isinstance(target, tuple) else (target,)))
+    unknown = sorted(set(seen) - known)
+    if unknown:
+        raise ProblemError(
+            f"Class {unknown[0]!r} has {seen[unknown[0]]} items in the exam and none to learn from"
+            f"{f' (so have {len(unknown) - 1} more)' if len(unknown) > 1 else ''}. "
+            "Every class needs training items. Add some, or remove the class from the exam."
+        )

@@ -1,0 +1,10 @@
+"""Ways to transfer, and to do without. A file each; the file bears the registered name."""
+
+TABLE = {
+    "chance": "Chance",
+    "plain": "Plain",
+    "scratch": "Scratch",
+    "nearest_mean": "NearestMean",
+    "linear_probe": "LinearProbe",
+    "fine_tune": "FineTune",
+}

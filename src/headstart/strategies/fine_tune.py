@@ -1,0 +1,148 @@
+"""Adapt the upper part of a pre-trained network: head first, then everything above the cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from headstart import _training
+from headstart._linear import Head, fit_temperature, probe_head
+from headstart.backbone import feature_taps
+from headstart.strategy import Plan, Predictor
+
+if TYPE_CHECKING:
+    from headstart.features import Lens
+    from headstart.problem import Examples, Problem
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Head first, then all layers above the lens's cut (LP-FT; Kumar et al. 2022), from cached activations.
+
+    A linear probe on the last features (over several views of every item) becomes the head. AdamW then moves what lies
+    above the cut, each stage below another at ``decay`` times its rate, batch norm in eval mode. What lies below runs
+    once, not every epoch. A held-out part of the training rows stops the training and chooses how far the weights go from
+    the probe (share 0) to the tuned network (share 1; WiSE-FT, Wortsman et al. 2022): the probe is the floor. *Prefer it
+    when* the probe is good but the data differs from what the network was pre-trained on, and there are at least some ten
+    examples a class.
+
+    With fewer than about four examples a class nothing can be held out; then all epochs run and the share is one half.
+    """
+
+    epochs: int = 8
+    rate: float = 1e-3
+    head_rate: float = 1e-3
+    decay: float = 0.7
+    weight_decay: float = 0.01
+    batch: int = 32
+    patience: int = 3
+    held_out: float = 0.15
+    smoothing: float = 0.0
+    shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+    name: ClassVar[str] = "fine_tune"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "features", "network"})
+    starts_from: ClassVar[str] = "pretrained"
+    deterministic: ClassVar[bool] = False
+    costly: ClassVar[bool] = True
+
+    def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
+        task, backbone = problem.task, lens.backbone
+        examples = _training.in_order(problem.train)
+        rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
+        views = _training.views_of(backbone, plan.views)
+        final = self._probe(task, examples, lens, views)
+        first = self._probe(task, examples.take(rows), lens, views) if len(held) else final
+        model = _training.Model.of(backbone.network(seed=seed), task.width, cut=lens.cut, statistics=False)
+        model.set_head(first.weights, first.bias)
+        start = model.copy()
+        trained = _training.train(
+            model,
+            self._batches(task, examples, lens, views),
+            task=task,
+            rows=rows,
+            held=held,
+            groups=self._groups(model),
+            schedule=_training.Schedule(
+                epochs=min(self.epochs, plan.epochs), batch=self.batch, patience=self.patience, smoothing=self.smoothing
+            ),
+            seed=seed,
+            threads=plan.threads,
+            what=f"fine-tuning {backbone.card.name}",
+        )
+        share, temperature = self._share(model, start, task, examples.take(held), lens, final)
+        # The step away from the probe is added to the probe on all rows, which has seen the held-out part too.
+        step = {name: value - start[name] for name, value in model.copy().items()}
+        model.load(start)
+        model.set_head(final.weights, final.bias)
+        model.load({name: value + share * step[name] for name, value in model.copy().items()})
+        notes = {**trained.notes(), "share": share, "views": len(views)}
+        return Predictor(task, lens, self, _training.NetworkScorer(model), temperature, notes)
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _training.NetworkScorer:
+        return _training.NetworkScorer.restore(state, arrays, lens)
+
+    def _probe(self, task: Any, examples: Examples, lens: Lens, views: tuple[str, ...]) -> Head:
+        """The linear probe on the network's last feature row, on all views at once."""
+        last = feature_taps(lens.backbone)[-1].name
+        found = [lens.store.features(lens.backbone, examples, [last], view=view)[0].rows for view in views]
+        weights = task.item_weights(examples.targets)
+        return probe_head(
+            np.concatenate(found).astype(np.float64),
+            task,
+            np.concatenate([examples.targets] * len(views)),
+            weights=None if weights is None else np.tile(weights, len(views)),
+        )
+
+    def _batches(self, task: Any, examples: Examples, lens: Lens, views: tuple[str, ...]) -> _training.Batches:
+        """Cached states at the cut, a random view of each item; without a cut, prepared inputs augmented anew."""
+        import torch
+
+        looks = views if lens.cut is not None else ("",)
+        states = [_training.states_of(lens, examples, lens.cut, view=view) for view in looks]
+        encoded, weights = _training.encoded_rows(task, examples)
+
+        def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
+            if generator is None:
+                return _training.tensor(states[0][index]), encoded[index], weights[index]
+            look = torch.randint(len(looks), (len(index),), generator=generator).numpy()
+            chosen = _training.tensor(np.stack([states[view][row] for view, row in zip(look, index, strict=True)]))
+            return _training.augmented(chosen, generator), encoded[index], weights[index]
+
+        return batches
+
+    def _groups(self, model: _training.Model) -> list[dict[str, Any]]:
+        """One group a stage, slower the deeper it lies; the head at its own rate."""
+        parameters = dict(model.network.module.named_parameters())
+        groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": self.head_rate, "weight_decay": 0.0}]
+        for depth, names in enumerate(reversed(_training.stages_above(model.network, model.cut))):
+            rate = self.rate * self.decay**depth
+            groups += [
+                {"params": found, "lr": rate, "weight_decay": decay}
+                for found, decay in (
+                    ([parameters[name] for name in names if parameters[name].ndim > 1], self.weight_decay),
+                    ([parameters[name] for name in names if parameters[name].ndim <= 1], 0.0),
+                )
+                if found
+            ]
+        return groups
+
+    def _share(
+        self, model: _training.Model, start: Mapping[str, Any], task: Any, held: Examples, lens: Lens, probe: Head
+    ) -> tuple[float, float]:
+        """How far to go from the probe to the tuned weights, by held-out log-loss; and the temperature there."""
+        if not len(held):
+            return (0.5 if 0.5 in self.shares else self.shares[-1]), probe.temperature
+        tuned, states = model.copy(), _training.states_of(lens, held, lens.cut)
+        found = []
+        for share in self.shares:
+            model.load({name: (1 - share) * start[name] + share * value for name, value in tuned.items()})
+            scores = model.predict(states)
+            temperature = fit_temperature(scores, task, held.targets)
+            found.append((float(task.losses(scores / temperature, held.targets).mean()), share, temperature))
+        model.load(tuned)
+        _, share, temperature = min(found)
+        return share, probe.temperature if share == 0 else temperature

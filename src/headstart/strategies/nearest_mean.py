@@ -1,0 +1,58 @@
+"""The nearest class mean, by the angle seen from the mean of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from headstart._linear import LinearScorer, fit_temperature
+from headstart.strategy import Plan, Predictor, Scorer
+
+if TYPE_CHECKING:
+    from headstart.features import Lens
+    from headstart.problem import Problem
+
+
+@dataclass(frozen=True)
+class NearestMean:
+    """Class prototypes on frozen features (Mensink et al. 2013; Snell et al. 2017): nothing to tune, nothing to overfit.
+
+    *Prefer* it *when* there are one to five examples a class, or classes come and go; ``linear_probe`` otherwise.
+    Columns are standardised; a prototype is the class mean's direction from the overall mean.
+    """
+
+    name: ClassVar[str] = "nearest_mean"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "features", "classes"})
+    starts_from: ClassVar[str] = "pretrained"
+    deterministic: ClassVar[bool] = True
+    costly: ClassVar[bool] = False
+
+    def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
+        X, task = lens.matrix(problem.train), problem.task
+        Y = task.columns(problem.train.targets)
+        counts = np.maximum(Y.sum(axis=0), 1e-9)
+        mean = ((Y.T @ X) / counts[:, None])[Y.sum(axis=0) > 0].mean(axis=0)  # classes count the same
+        spread = X.std(axis=0)
+        scale = np.where(spread > 1e-8 * max(1e-30, float(spread.max())), spread, np.inf)
+        Z = (X - mean) / scale
+        sums = Y.T @ Z
+        prototypes = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        left_out = _without_own(Z, Y, sums)
+        temperature = fit_temperature(left_out, task, problem.train.targets)
+        weights = prototypes.T / scale[:, None]
+        return Predictor(task, lens, self, LinearScorer(weights, -mean @ weights), temperature)
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
+        return LinearScorer.restore(arrays)
+
+
+def _without_own(Z: np.ndarray, Y: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Scores (n, K) of every row with the row itself left out of its class's prototype."""
+    scores = Z @ (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).T
+    own = Y.argmax(axis=1)
+    left = sums[own] - Z
+    scores[np.arange(len(Z)), own] = (Z * left).sum(axis=1) / np.maximum(np.linalg.norm(left, axis=1), 1e-12)
+    return scores

@@ -1,0 +1,123 @@
+"""A strong classical model on the input kind's classical features: what transfer has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from headstart import registry
+from headstart._linear import Decomposition, fit_temperature
+from headstart.strategy import Plan, Predictor, Scorer
+
+if TYPE_CHECKING:
+    from headstart.features import Lens
+    from headstart.problem import Examples, Problem
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Kernel ridge (least-squares SVM; Suykens & Vandewalle 1999) on classical features, no pre-training anywhere.
+
+    Kernel (linear or Gaussian of several widths) and strength are chosen by exact leave-one-out error. The kernel averages
+    over an item's views, so a photo and its mirror image are one thing (Haasdonk & Burkhardt 2007). ``widths`` multiply
+    the median squared distance; the choice reads at most ``rows`` items, the fit all of them.
+    """
+
+    widths: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0)
+    rows: int = 1000
+
+    name: ClassVar[str] = "plain"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    starts_from: ClassVar[str] = "nothing"
+    deterministic: ClassVar[bool] = True
+    costly: ClassVar[bool] = False
+
+    def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
+        task, train = problem.task, problem.train
+        state = registry.get("inputs", train.kind)().fit_plain(train.inputs)
+        X = _described(train, state)
+        Y, weights = task.columns(train.targets), task.item_weights(train.targets)
+        part = np.sort(np.random.default_rng(0).permutation(len(X))[: self.rows])
+        unit = _median_distance(X[part, 0])
+        part_weights = None if weights is None else weights[part]
+        tried = [(self._loss(X[part], Y[part], part_weights, width, unit, train.blocks[part]), width) for width in (0.0, *self.widths)]
+        width = min(tried)[1]
+        found = Decomposition.of_kernel(kernel(X, X, width=width * unit), weights=weights)
+        strength, left_out = found.select(Y, blocks=train.blocks)
+        dual = found.dual(Y, strength)
+        fitted = kernel(X, X, width=width * unit) @ dual
+        scorer = KernelScorer(X, dual, (found.weights @ (Y - fitted)) / len(Y), width * unit, state)
+        temperature = fit_temperature(left_out, task, train.targets)
+        return Predictor(task, lens, self, scorer, temperature, {"width": width, "strength": strength})
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
+        learned = {name.removeprefix("plain."): array for name, array in arrays.items() if name.startswith("plain.")}
+        return KernelScorer(arrays["rows"], arrays["dual"], arrays["bias"], state["width"], learned)
+
+    def _loss(
+        self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None, width: float, unit: float, blocks: np.ndarray
+    ) -> float:
+        found = Decomposition.of_kernel(kernel(X, X, width=width * unit), weights=weights)
+        return float(found.weights @ ((Y - found.select(Y, blocks=blocks)[1]) ** 2).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class KernelScorer:
+    """Kernel rows times dual coefficients. ``rows`` (n, views, d) are the training items' classical features."""
+
+    rows: np.ndarray
+    dual: np.ndarray
+    bias: np.ndarray
+    width: float
+    plain: Mapping[str, np.ndarray]
+
+    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+        described = _described(examples, dict(self.plain))
+        # 256 rows at a time: the kernel stays small however many items are asked about.
+        parts = [described[start : start + 256] for start in range(0, len(described), 256)]
+        return np.concatenate([kernel(part, self.rows, width=self.width) @ self.dual for part in parts]) + self.bias
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        arrays = {"rows": self.rows, "dual": self.dual, "bias": self.bias}
+        return {"width": self.width}, {**arrays, **{f"plain.{name}": array for name, array in self.plain.items()}}
+
+
+def kernel(A: np.ndarray, B: np.ndarray, *, width: float) -> np.ndarray:
+    """Mean over pairs of views of exp(−‖a − b‖² / width), or of a·b where ``width`` is 0. (n, v, d), (m, v, d) → (n, m)."""
+    total = np.zeros((len(A), len(B)))
+    views = A.shape[1]
+    # Views are equivalent looks, so pairing the first of A with every one of B already covers every relative pose.
+    for view in range(views):
+        product = A[:, 0] @ B[:, view].T
+        if width:
+            squares = (A[:, 0] ** 2).sum(axis=1)[:, None] + (B[:, view] ** 2).sum(axis=1)[None, :] - 2 * product
+            product = np.exp(-np.maximum(squares, 0) / width)
+        total += product
+    return total / views
+
+
+def _described(examples: Examples, state: dict[str, np.ndarray]) -> np.ndarray:
+    """The classical features of ``examples``; computed once for an item and a state, then remembered with the root."""
+    kind = registry.get("inputs", examples.kind)()
+    key = ("plain", tuple(sorted((name, array.tobytes()) for name, array in state.items())))
+    memo = examples.items.memo.setdefault(key, {})
+    new = [row for row in dict.fromkeys(examples.rows.tolist()) if row not in memo]
+    if new:
+        found = kind.plain([examples.items.inputs[row] for row in new], state)
+        memo.update(zip(new, found, strict=True))
+    return np.stack([memo[row] for row in examples.rows.tolist()])
+
+
+def _median_distance(X: np.ndarray) -> float:
+    part = X[:300]
+    squares = _squares(part)
+    upper = squares[np.triu_indices(len(part), 1)]
+    return float(np.median(upper)) or 1.0 if len(upper) else 1.0
+
+
+def _squares(X: np.ndarray) -> np.ndarray:
+    norms = (X**2).sum(axis=1)
+    return np.maximum(norms[:, None] + norms[None, :] - 2 * X @ X.T, 0)

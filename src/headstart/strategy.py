@@ -1,0 +1,187 @@
+"""Ways to transfer, and what they make: Strategy, Recipe, Plan, Predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from headstart import _io, registry
+from headstart.errors import NotAdmissible
+from headstart.problem import INGREDIENTS, Examples, Problem
+
+if TYPE_CHECKING:
+    from headstart.features import Lens
+    from headstart.tasks import Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a budget buys, fixed before anything is fitted. The clock only aborts.
+
+    ``repeats`` × ``folds`` inner fits score a recipe; one that tunes a network is scored on the first repeat, one that
+    trains a network from nothing on the first ``scratch_folds`` of the same folds. ``seeds`` refits of a stochastic recipe
+    sit the exam (``scratch_seeds`` of a network from nothing). ``epochs`` caps a network's training, ``views`` the cached
+    looks at an item that tuning uses. ``rank_rows`` is how many training rows a ranking reads. ``draws`` says whether the
+    fold models of the finalists sit the exam, so that the interval covers the training draw.
+    """
+
+    seconds: float = 600.0
+    folds: int = 5
+    repeats: int = 2
+    scratch_folds: int = 1
+    seeds: int = 3
+    scratch_seeds: int = 1
+    epochs: int = 60
+    views: int = 2
+    rank_rows: int = 2000
+    draws: bool = True
+    threads: int = 2
+
+    def inner_fits(self, strategy: Strategy) -> int:
+        """On how many of the repeats × folds ``strategy`` is scored."""
+        if not strategy.costly:
+            return self.repeats * self.folds
+        return self.scratch_folds if strategy.starts_from == "untrained" else self.folds
+
+    def refits(self, strategy: Strategy) -> int:
+        """How many seeds of ``strategy`` sit the exam."""
+        if strategy.deterministic:
+            return 1
+        return self.scratch_seeds if strategy.costly and strategy.starts_from == "untrained" else self.seeds
+
+
+class Scorer(Protocol):
+    """The fitted part of a predictor: raw scores, and a state that is JSON and arrays."""
+
+    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+        """Raw scores (units, K); what K means is the task's business."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Everything that was learned: plain values and arrays."""
+
+
+class Strategy(Protocol):
+    """A way to transfer: a frozen dataclass of hyper-parameters, which is its own configuration and record.
+
+    ``needs`` must all be in ``problem.has | lens.has`` (``labels``, ``features``, ``network``, ingredients).
+    ``starts_from`` says which lens it is given: ``"nothing"``, ``"untrained"`` or ``"pretrained"``. ``deterministic``
+    strategies give the same answer for every seed; ``costly`` ones train a network.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+    starts_from: ClassVar[str]
+    deterministic: ClassVar[bool]
+    costly: ClassVar[bool]
+
+    def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
+        """A predictor fitted on ``problem.train``. Never looks at ``problem.valid``."""
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
+        """The scorer that ``Scorer.state`` described."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A strategy and the lens it works through. Knows which ingredients it draws on."""
+
+    strategy: Strategy
+    lens: Lens
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a person reads: ``linear_probe on efficientnet_lite0``, or the strategy alone when it reads nothing."""
+        read = self.lens.title
+        return self.title or (f"{self.strategy.name} on {read}" if read else self.strategy.name)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The ingredients drawn on."""
+        return (self.strategy.needs & frozenset(INGREDIENTS)) | (self.lens.has & {"base"})
+
+    def admissible(self, problem: Problem) -> bool:
+        return self.strategy.needs <= problem.has | self.lens.has
+
+    def fit(self, problem: Problem, *, plan: Plan | None = None, seed: int = 0) -> Predictor:
+        """Fit on ``problem.train``. ``NotAdmissible`` if something that the strategy needs is not there."""
+        missing = self.strategy.needs - problem.has - self.lens.has
+        if missing:
+            raise NotAdmissible(
+                f"'{self.strategy.name}' needs {_listed(self.strategy.needs)}; this problem and lens have "
+                f"{_listed(problem.has | self.lens.has) or 'nothing'}. Provide {_listed(missing)}, or choose a strategy "
+                "that does without (`headstart list strategies`)."
+            )
+        return self.strategy.fit(problem, self.lens, plan=plan or Plan(), seed=seed)
+
+    def spec(self) -> dict[str, Any]:
+        fields = {"name": self.strategy.name, **_io.plain(self.strategy)}
+        return {"strategy": fields, "lens": self.lens.spec()}
+
+    @cached_property
+    def hash(self) -> str:
+        return _io.fingerprint(self.spec())[:8]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """What ships: answers for new examples. Holds only what was learned; its backbones are named by fingerprint.
+
+    ``temperature`` divides the raw scores before they become probabilities; it is fitted on out-of-fold scores.
+    """
+
+    task: Task
+    lens: Lens
+    strategy: Strategy
+    scorer: Scorer
+    temperature: float = 1.0
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def scores(self, examples: Examples) -> np.ndarray:
+        """Calibrated raw scores, (units, K)."""
+        if len(examples) == 0:
+            return np.zeros((0, self.task.width))
+        return self.scorer.scores(examples, self.lens) / self.temperature
+
+    def predict(self, examples: Examples) -> np.ndarray:
+        """One answer a unit, in the words of the task: a class, a set of classes, a number."""
+        return self.task.decode(self.scores(examples))
+
+    def predict_proba(self, examples: Examples) -> np.ndarray:
+        """Probabilities (units, classes). ``NotAdmissible`` for a task where they have no meaning."""
+        return self.task.proba(self.scores(examples))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """All of it as JSON and arrays; ``Predictor.restore`` brings it back."""
+        learned, arrays = self.scorer.state()
+        return {
+            "task": self.task.spec(),
+            "strategy": {"name": self.strategy.name, **_io.plain(self.strategy)},
+            "lens": self.lens.spec(),
+            "temperature": float(self.temperature),
+            "learned": learned,
+            "notes": dict(self.notes),
+        }, arrays
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Predictor:
+        """The predictor that ``state`` and ``arrays`` describe, reading through ``lens``."""
+        from headstart.tasks import task_from_spec
+
+        named = dict(state["strategy"])
+        strategy = registry.get("strategies", named.pop("name"))(**_tuples(named))
+        scorer = strategy.restore(state["learned"], arrays, lens)
+        task = task_from_spec(state["task"])
+        return cls(task, lens, strategy, scorer, float(state["temperature"]), state.get("notes", {}))
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _listed(words: frozenset[str]) -> str:
+    return ", ".join(sorted(words))
