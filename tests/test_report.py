@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -62,7 +63,7 @@ def a_run(folder: Path, *, classes: tuple[str, ...] = GARMENTS, name: str = "clo
     for i, trial in enumerate(_trials(rng)):
         _io.write_json(folder / "trials" / f"{i}.json", trial.to_dict())
     _io.write_text(folder / "events.jsonl", "".join(json.dumps(event) + "\n" for event in _events(classes)))
-    (folder / "predictor").mkdir()
+    _io.write_json(folder / "predictor" / "predictor.json", {"format": 1})
     return folder
 
 
@@ -217,3 +218,253 @@ def _mistake(i: int, classes: tuple[str, ...]) -> dict:
     truth, answer = classes[i % len(classes)], classes[(i + 2) % len(classes)]
     shown = f'<figure><img src="{source}" alt=""><figcaption>{i}.jpg</figcaption></figure>'
     return {"name": f"exam/{i}.jpg", "truth": truth, "answer": answer, "confidence": 0.97 - 0.03 * i, "html": shown}
+
+
+class _Seen(HTMLParser):
+    """Every tag and attribute of a page, and its text."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return a_run(tmp_path_factory.mktemp("runs") / "clothing")
+
+
+def _sections(markup: str) -> list[str]:
+    return re.findall(r'<section id="([a-z]+)"', markup)
+
+
+def _assert_safe(markup: str) -> None:
+    seen = _Seen(markup)
+    assert not {"script", "iframe", "object", "embed", "form", "link", "base"} & set(seen.tags)
+    for tag, name, value in seen.attributes:
+        assert not name.startswith("on"), (tag, name, value)
+        if name == "src":
+            assert value.startswith("data:image/")
+        if name == "href":
+            assert value.startswith("#")
+    assert [name for tag, name, value in seen.attributes if tag == "svg" and name == "role" and value == "img"]
+
+
+def test_every_section_is_there_in_order(finished: Path) -> None:
+    assert _sections(report.build(finished)) == [
+        "ships", "scores", "models", "layers", "confusion", "classes", "slices", "mistakes", "data", "spent", "fairness",
+        "predict", "limits",
+    ]  # fmt: skip
+
+
+def test_the_verdict_and_its_numbers_are_on_the_page(finished: Path) -> None:
+    text = _Seen(report.build(finished)).text
+    verdict = Verdict.from_dict(_io.read_json(finished / "verdict.json"))
+    assert verdict.sentence in text
+    assert verdict.gain is not None
+    assert verdict.pair is not None
+    for interval in (verdict.gain, verdict.pair):
+        for value in (interval.value, interval.low, interval.high):
+            assert f"{value:+.3f}" in text
+    for interval in verdict.scores.values():
+        assert f"{interval.value:.3f}" in text
+        assert f"{interval.low:.3f} to {interval.high:.3f}" in text
+    assert "±0.02" in text
+    assert "200 images" in text
+    assert "3 seeds" in text
+
+
+def test_the_confusion_matrix_counts_every_exam_item_once(finished: Path) -> None:
+    table = re.search(r'<table class="heat">.*?</table>', report.build(finished), re.DOTALL)
+    assert table is not None
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", table.group())
+    assert len(cells) == 100
+    assert sum(float(cell) for cell in cells if cell != "·") == 200
+
+
+def test_a_failed_recipe_is_shown_with_its_message_and_no_folder_of_this_machine(finished: Path) -> None:
+    markup = report.build(finished)
+    assert "Cannot read …/weights.pth" in markup
+    assert "/home/ann" not in markup
+    assert str(finished.parent) not in markup
+    assert "headstart predict clothing photos/" in markup
+
+
+def test_alike_events_are_counted_together(finished: Path) -> None:
+    text = _Seen(report.build(finished)).text
+    assert "4 like this:" in text
+    assert "2 exact duplicates of exam images were removed" in text
+
+
+def test_the_page_asks_nothing_of_other_places_and_is_small(finished: Path) -> None:
+    markup = report.build(finished)
+    assert "default-src 'none'" in markup
+    assert not re.search(r"url\((?!#)|@import", markup)
+    assert not re.search(r"https?://", markup)
+    assert len(markup.encode()) < 1_000_000
+    _assert_safe(markup)
+
+
+def test_building_twice_gives_the_same_bytes(finished: Path) -> None:
+    first = report.write(finished).read_bytes()
+    assert report.write(finished).read_bytes() == first
+
+
+def test_hostile_names_stay_words(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "run", classes=HOSTILE, name="<script>alert(2)</script>\n" + "y" * 5000)
+    path = report.write(folder)
+    markup = path.read_text("utf-8")
+    _assert_safe(markup)
+    calm = _Seen(report.build(a_run(tmp_path / "calm")))
+    assert set(_Seen(markup).tags) <= set(calm.tags)
+    assert "line\\nbreak\\ttab" in markup
+    assert "\u202e" not in markup
+    assert "x" * 400 not in markup
+    assert path.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("outcome", ["helps", "hurts", "no difference", "undecided"])
+def test_the_four_verdicts_differ_in_more_than_colour(finished: Path, tmp_path: Path, outcome: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    _io.write_json(folder / "verdict.json", {**_io.read_json(folder / "verdict.json"), "outcome": outcome})
+    band = re.search(r'<p class="outcome">.*?</p>', report.build(folder))
+    assert band is not None
+    assert outcome in _Seen(band.group()).text.lower()
+    assert len(set(re.findall(r'd="([^"]+)"', band.group()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "section"),
+    [
+        ("ranking.json", "models"),
+        ("profile.json", "layers"),
+        ("evidence.json", "confusion"),
+        ("outcomes.npy", "slices"),
+        ("mistakes.json", "mistakes"),
+        ("verdict.json", "ships"),
+    ],
+)
+def test_a_missing_or_damaged_record_leaves_only_its_section_out(
+    finished: Path, tmp_path: Path, missing: str, section: str
+) -> None:
+    whole = _sections(report.build(finished))
+    for content in (None, b"{ half"):
+        folder = tmp_path / f"run{content is None}"
+        shutil.copytree(finished, folder)
+        (folder / missing).unlink()
+        if content is not None:
+            (folder / missing).write_bytes(content)
+        found = _sections(report.build(folder))
+        assert section in whole
+        assert section not in found
+        assert {"scores", "data", "spent", "predict"} <= set(found)
+        assert ("troubles" in found) == (content is not None or missing == "outcomes.npy")
+
+
+def test_a_run_that_only_began_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    _io.write_json(folder / "run.json", {"format": 1, "name": "new"})
+    assert "has not come to a verdict" in report.build(folder)
+
+
+def test_a_run_without_an_exam_says_so(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    for name in ("verdict.json", "evidence.json", "mistakes.json"):
+        (folder / name).unlink()
+    run = _io.read_json(folder / "run.json")
+    run["problem"]["counts"]["exam"] = 0
+    _io.write_json(folder / "run.json", run)
+    markup = report.build(folder)
+    assert "no labelled exam" in markup
+    assert WITH in markup
+
+
+def test_the_current_record_of_a_stage_is_used(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    verdict = _io.read_json(folder / "verdict.json")
+    _io.write_json(folder / "verdict-3fa2.json", {**verdict, "sentence": "Another verdict.", "inputs": "3fa2"})
+    names = {"verdict": "verdict-3fa2.json", "trials/a": "trials/0.json", "ranking": "../../ranking.json"}
+    _io.write_json(folder / "run.json", {**_io.read_json(folder / "run.json"), "records": names})
+    markup = report.build(folder)
+    assert "Another verdict." in markup
+    assert "scratch" not in markup.split('id="scores"')[1].split("<section")[0]
+    assert "models" in _sections(markup)
+
+
+def test_numbers_have_no_confusions(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "run")
+    task = Regression(target="price", mean=0.0, scale=1.0)
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(200, 1))
+    outcomes = np.stack([task.outcomes(truth[:, 0], truth[:, 0] + rng.normal(0, 0.3, 200)) for _ in range(4)])
+    found = Evidence.load(folder)
+    replace(found, task=task, outcomes=outcomes).save(folder)
+    markup = report.build(folder)
+    assert "R²" in markup
+    assert "confusion" not in _sections(markup)
+    assert "classes" not in _sections(markup)
+    assert "slices" in _sections(markup)
+
+
+def test_many_classes_become_pairs(tmp_path: Path) -> None:
+    markup = report.build(a_run(tmp_path / "run", classes=tuple(f"class {i:03d}" for i in range(120))))
+    assert "too many for a matrix" in markup
+    assert 'class="heat' not in markup
+    assert len(markup) < 1_000_000
+
+
+def test_what_an_input_kind_showed_is_not_believed() -> None:
+    kept = _page.picture(
+        '<figure onclick="x()"><img src="data:image/png;base64,AA==" onerror="x()"><img src="https://a.example/b.png">'
+        '<script>alert(1)</script><svg><a href="javascript:x()">word</a></svg><figcaption>a &lt;b&gt;</figcaption>'
+    )
+    assert kept == '<figure><img src="data:image/png;base64,AA==" alt="">word<figcaption>a &lt;b&gt;</figcaption></figure>'
+
+
+def test_other_folders_and_newer_formats_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no records of a run"):
+        report.build(tmp_path)
+    with pytest.raises(RunError, match="There is no folder"):
+        report.build(tmp_path / "nowhere")
+    _io.write_json(tmp_path / "run.json", {"format": 99})
+    with pytest.raises(RunError, match="Upgrade"):
+        report.build(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (_page.number(0.8), "0.800"),
+        (_page.number(-0.12345), "−0.123"),
+        (_page.number(None), "–"),
+        (_page.number(float("nan")), "–"),
+        (_page.signed(0.17), "+0.170"),
+        (_page.signed(-0.0001), "0.000"),
+        (_page.duration(0.42), "0.4\u00a0s"),
+        (_page.duration(252), "4\u00a0min 12\u00a0s"),
+        (_page.duration(3900), "1\u00a0h 05\u00a0min"),
+        (_page.memory(1_240_000_000), "1.2\u00a0GB"),
+        (_page.message("Cannot read /home/ann/x/a.jpg: no"), "Cannot read …/a.jpg: no"),
+        (_page.message("in C:\\Users\\ann\\a.jpg"), "in …/a.jpg"),
+        (_page.message("fold 1/2, https://a.example/b/c"), "fold 1/2, https://a.example/b/c"),
+    ],
+)
+def test_numbers_and_messages_are_written_one_way(shown: str, expected: str) -> None:
+    assert shown == expected

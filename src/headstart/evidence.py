@@ -60,7 +60,7 @@ class Trial:
 
     recipe: str
     uses: tuple[str, ...]
-    spec: dict[str, Any]
+    settings: dict[str, Any]  # what Recipe.spec says
     seed: int
     status: str  # "done" or "failed"
     inner_score: float | None
@@ -70,6 +70,11 @@ class Trial:
     message: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, Predictor] = field(default_factory=dict, repr=False)
+
+    def spec(self) -> dict[str, Any]:
+        """What makes this trial this one; not how long it took."""
+        found = self.to_dict()
+        return {name: found[name] for name in ("recipe", "settings", "seed", "status", "fold_scores")}
 
     def to_dict(self) -> dict[str, Any]:
         skipped = {"models"}
@@ -97,6 +102,9 @@ class Choice:
     @property
     def arms(self) -> tuple[Recipe, ...]:
         return tuple(recipe for recipe in (self.challenger, self.incumbent) if recipe is not None)
+
+    def spec(self) -> dict[str, Any]:
+        return self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         named = {side: recipe.name if (recipe := getattr(self, side)) else None for side in ("challenger", "incumbent")}
@@ -164,6 +172,11 @@ class Evidence:
     def score(self, arm: str, weights: np.ndarray | None = None, *, amount: str = ALL) -> float:
         """The metric under item weights, mean over seeds."""
         return float(np.mean([self.task.score(table, weights) for table in self.of(arm, amount=amount)]))
+
+    def spec(self) -> dict[str, Any]:
+        """What makes this evidence this one: the cells and their outcomes; not the models, nor the seconds."""
+        cells = [[c.arm, c.amount, c.seed, c.draw] for c in self.cells]
+        return {"exam": self.exam, "arms": self.arms, "cells": cells, "outcomes": _io.fingerprint(self.outcomes)}
 
     def save(self, folder: Path, name: str = "evidence") -> None:
         """Write ``name.json`` and its arrays. The array comes first: the record is the commit."""

@@ -20,6 +20,7 @@ from headstart.errors import RunError
 from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens, Profile
 from headstart.problem import Exam, Problem
+from headstart.stages.extract import Extraction
 from headstart.strategy import Plan, Predictor
 
 FORMAT = 1
@@ -30,6 +31,7 @@ READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "plan": lambda found: Plan(**found),
     "ranking": Ranking.from_dict,
     "profile": Profile.from_dict,
+    "features": lambda found: Extraction.from_dict(found),
     "trials": Trial.from_dict,
     "verdict": Verdict.from_dict,
 }

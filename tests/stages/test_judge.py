@@ -266,8 +266,8 @@ def test_the_sentence():
     T, C = table(200, 50, 12, both=114 / 138)
     verdict = judge(evidence_of(T, C, draws=folds_of(T, C, [0.02, 0.0, -0.02, 0.01, 0.0] * 2), train_size=400), choice_of())
     assert verdict.sentence == (
-        "Transfer helps: with scores 0.82 against 0.63 for without without pre-training (gain 0.19, 95 % interval 0.11 to 0.27; "
-        "200 exam images, 400 training images, training draw included)."
+        "Transfer helps: with scores 0.82 against 0.63 for without without pre-training "
+        "(gain 0.19, 95 % interval 0.10 to 0.28; 200 exam images, 400 training images, training draw included)."
     )
     assert str(verdict) == verdict.sentence
 

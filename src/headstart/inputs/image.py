@@ -10,9 +10,11 @@ import html
 import io
 import os
 import stat
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,6 +188,7 @@ def _decode(raw: Any, side: int | None) -> Pillow.Image:
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
+    _hush()
     try:
         opened = Pillow.open(io.BytesIO(_content(raw)), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -199,6 +202,12 @@ def _decode(raw: Any, side: int | None) -> Pillow.Image:
         _bound(picture.size)
         upright = _rgb(picture)
         return upright if turn is None else upright.transpose(turn)
+
+
+@cache
+def _hush() -> None:
+    """Pillow prints warnings about odd metadata and large headers; both are dealt with here, and the library is silent."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _bound(size: tuple[int, int]) -> None:

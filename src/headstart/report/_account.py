@@ -50,7 +50,7 @@ def spent(records: Records) -> str:
         [_page.text(name), _page.duration(value), _svg.bar(value / longest, told=f"{value / longest:.0%} of the longest")]
         for name, value in list(known.items())[:40]
     ]
-    listed = _page.table(["Stage", "Time", ""], rows, numeric="-nw") if rows else ""
+    listed = _page.table(["Stage", "Time", ""], rows, numeric="-nw", kind="tight") if rows else ""
     return (_page.facts(pairs) if pairs else "") + listed
 
 
@@ -65,14 +65,15 @@ def predict(records: Records) -> str:
         f"headstart predict {folder} {new}\nheadstart predict {folder} {new} --json\nheadstart export {folder} --format onnx"
     )
     return (
-        "<p>From the folder that holds this run:</p>"
-        f"<pre><code>{_page.text(shell, limit=600)}</code></pre><p>In Python:</p>"
-        f"<pre><code>{_page.text(_snippet(name, new), limit=600)}</code></pre>"
+        f"<p>From the folder that holds this run:</p>{_page.code(shell)}<p>In Python:</p>{_page.code(_snippet(name, new))}"
     )
 
 
 def _snippet(name: str, new: str) -> str:
-    return f"import headstart\n\nrun = headstart.Run.open({name!r})\nanswers = run.predict({new!r})"
+    return (
+        f"import headstart\n\npredictor = headstart.Run.open({name!r}).predictor\n"
+        f"answers = predictor.predict(headstart.read_examples({new!r}))"
+    )
 
 
 def _shape(message: str) -> str:
@@ -114,5 +115,5 @@ def _classes(records: Records) -> str:
         for name in order[:60]
     ]
     rest = _page.note(f"{len(order) - 60} more classes have fewer.") if len(order) > 60 else ""
-    listed = _page.table(["Class", "Training", ""], rows, numeric="-nw")
+    listed = _page.table(["Class", "Training", ""], rows, numeric="-nw", kind="tight")
     return _page.folded(f"{_page.plural(len(order), 'class', 'classes')} and their sizes", listed + rest)

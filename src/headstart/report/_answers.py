@@ -75,7 +75,7 @@ def mistakes(records: Records) -> str:
     figures: list[str] = []
     room = _MARKUP
     for one in records.mistakes[:_PHOTOS]:
-        figure = _figure(one)
+        figure = _figure(one, sure=records.task != "regression")  # a number comes with no confidence
         room -= len(figure)
         if room < 0:
             break
@@ -86,12 +86,12 @@ def mistakes(records: Records) -> str:
     return f'<div class="photos">{"".join(figures)}</div>' + _page.note(f"{left} more are not shown." if left > 0 else "")
 
 
-def _figure(one: Mapping[str, Any]) -> str:
-    sure = one.get("confidence")
-    sure = f" ({_page.number(100 * sure, decimals=0)} %)" if isinstance(sure, (int, float)) else ""
+def _figure(one: Mapping[str, Any], *, sure: bool) -> str:
+    share = one.get("confidence")
+    how = f" ({_page.number(100 * share, decimals=0)} %)" if sure and isinstance(share, (int, float)) else ""
     return (
         f'<figure><div class="shown">{_page.picture(one.get("html") or "")}</div><figcaption>'
-        f'<b>{_answer(one.get("answer"))}</b>{sure}<br><span class="truth">truth: {_answer(one.get("truth"))}</span>'
+        f'<b>{_answer(one.get("answer"))}</b>{how}<br><span class="truth">truth: {_answer(one.get("truth"))}</span>'
         f"<small>{_page.text(one.get('name') or '', limit=40)}</small></figcaption></figure>"
     )
 
@@ -141,7 +141,8 @@ def _matrix(table: np.ndarray, classes: Sequence[str]) -> str:
     small = " small" if len(classes) > 16 else ""
     return (
         '<div class="scroll" tabindex="0" role="group" aria-label="Confusion matrix">'
-        f'<table class="heat{small}"><caption>Rows are the truth, columns the answers; counts, mean over seeds</caption>'
+        f'<table class="heat{small}">'
+        "<caption><span>Rows are the truth, columns the answers; mean counts over seeds</span></caption>"
         f'<thead><tr><th scope="col">truth ╲ answer</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
     )
 

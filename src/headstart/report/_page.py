@@ -130,7 +130,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: str = 
         cells = list(row[1:] if mark else row)
         inner = "".join(f"<td{classes[form]}>{cell}</td>" for cell, form in zip(cells[1:], forms[1:], strict=True))
         body.append(f'<tr{mark}><th scope="row">{cells[0]}</th>{inner}</tr>')
-    caption = f"<caption>{label}</caption>" if label else ""
+    caption = f"<caption><span>{label}</span></caption>" if label else ""
     return (
         f'<div class="scroll" tabindex="0" role="group"{_labelled(label)}><table class="{kind or "plain"}">{caption}'
         f"<thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
@@ -149,6 +149,12 @@ def paragraphs(*parts: str) -> str:
 
 def note(content: str) -> str:
     return f'<p class="note">{content}</p>' if content else ""
+
+
+def code(lines: str) -> str:
+    """Lines to copy, as they are: nothing is cut."""
+    shown = "\n".join(html.escape(visible(line), quote=False) for line in lines.split("\n"))
+    return f"<pre><code>{shown}</code></pre>"
 
 
 def listing(lines: Sequence[str]) -> str:

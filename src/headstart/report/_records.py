@@ -14,9 +14,16 @@ from headstart.evidence import Evidence, Interval, Ranking, Trial, Verdict
 from headstart.features import Profile
 
 FORMAT = 1
-_STAGES = ("ranking", "profile", "choice", "evidence", "verdict", "mistakes")
+_STAGES = ("ranking", "profile", "choice", "evidence", "verdict", "mistakes", "plan")
 _METRICS = {"r2": "R²", "macro_f1": "macro F1", "micro_f1": "micro F1"}
-ODD = (HeadstartError, KeyError, TypeError, ValueError, AttributeError)  # what a record of another shape raises
+ODD = (
+    HeadstartError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+)  # what a record of another shape raises
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +41,7 @@ class Records:
     verdict: Verdict | None = None
     mistakes: tuple[Mapping[str, Any], ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
+    planned: Mapping[str, Any] = field(default_factory=dict)
     predictor: bool = False
     troubles: tuple[str, ...] = ()
 
@@ -47,7 +55,7 @@ class Records:
 
     @property
     def plan(self) -> Mapping[str, Any]:
-        return _mapping(self.run.get("plan"))
+        return _mapping(self.run.get("plan")) or self.planned
 
     @property
     def task(self) -> str:
@@ -123,15 +131,16 @@ def read(folder: Path) -> Records:
         run=run,
         ranking=record("ranking", Ranking.from_dict),
         profile=record("profile", Profile.from_dict),
-        trials=tuple(_trials(folder, reader)),
+        trials=tuple(_trials(folder, run, reader)),
         choice=_mapping(record("choice", dict)),
+        planned=_mapping(record("plan", dict)),
         evidence=reader.made(files["evidence"], lambda stem: Evidence.load(folder, stem), Path(files["evidence"]).stem)
         if evidence_there
         else None,
         verdict=record("verdict", Verdict.from_dict),
         mistakes=tuple(one for one in record("mistakes", list) or () if isinstance(one, dict)),
         events=tuple(_events(folder / "events.jsonl")),
-        predictor=(folder / "predictor").is_dir(),
+        predictor=(folder / "predictor" / "predictor.json").exists(),
         troubles=tuple(reader.troubles),
     )
 
@@ -147,10 +156,12 @@ class _Reader:
         if not path.exists():
             return None
         try:
-            return _io.read_json(path)
+            found = _io.read_json(path)
         except RunError:
             self.troubles.append(f"{path.relative_to(self.folder)} is damaged and was left out.")
             return None
+        # A run writes the hash of a record's inputs beside its fields.
+        return {key: value for key, value in found.items() if key != "inputs"} if isinstance(found, dict) else found
 
     def made(self, name: str, make: Callable[[Any], Any], found: Any) -> Any:
         if found is None:
@@ -162,8 +173,10 @@ class _Reader:
             return None
 
 
-def _trials(folder: Path, reader: _Reader) -> list[Trial]:
-    paths = sorted((folder / "trials").glob("*.json"))
+def _trials(folder: Path, run: Mapping[str, Any], reader: _Reader) -> list[Trial]:
+    """The trials that the run names as its own; all that lie there when it names none."""
+    own = {Path(str(path)).name for name, path in _mapping(run.get("records")).items() if name.startswith("trials/")}
+    paths = [path for path in sorted((folder / "trials").glob("*.json")) if not own or path.name in own]
     found = [reader.made(f"trials/{path.name}", Trial.from_dict, reader.json(path)) for path in paths]
     return [trial for trial in found if trial is not None]
 

@@ -80,6 +80,7 @@ _TABLES = """
 .scroll:focus-visible{outline:2px solid var(--with);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:.9rem;line-height:1.4}
 caption{text-align:left;color:var(--soft);font-size:.86rem;padding:0 0 .45rem}
+caption span{display:inline-block;position:sticky;left:0;max-width:min(44rem,calc(100vw - 2.6rem))}
 th,td{padding:.4rem .9rem .4rem 0;text-align:left;vertical-align:middle;border-bottom:1px solid var(--faint);font-weight:400}
 th:last-child,td:last-child{padding-right:0}
 thead th{font-size:.78rem;color:var(--soft);vertical-align:bottom;border-bottom:1px solid var(--rule);line-height:1.25}
@@ -87,6 +88,7 @@ thead th,td{overflow-wrap:break-word}
 tbody th{min-width:8.5rem;overflow-wrap:anywhere}
 .named tbody th{min-width:13.5rem}
 .num{text-align:right;white-space:nowrap}
+thead .num{white-space:normal}
 .wide{min-width:9.5rem;width:32%}
 tr.won>*{font-weight:650}
 tr.failed>*{color:var(--soft)}
@@ -94,10 +96,11 @@ td small{color:var(--soft);font-size:.82em}
 .beside{display:flex;flex-wrap:wrap;gap:1rem 2.6rem;align-items:flex-end}
 .beside>.scroll{max-width:100%}
 .beside>.scroll+.scroll{flex:1 1 15rem}
+table.tight{max-width:36rem}
 table.heat{width:auto;border-collapse:separate;border-spacing:2px;font-size:.8rem}
 .heat th,.heat td{padding:0;border:0}
 .heat thead th{vertical-align:bottom;height:6.2rem;padding-bottom:.3rem}
-.heat thead th span.v{writing-mode:vertical-rl;transform:rotate(180deg);max-height:8.5rem;overflow:hidden;white-space:nowrap;
+.heat thead th span.v{writing-mode:vertical-rl;transform:rotate(180deg);max-height:9.5rem;overflow:hidden;white-space:nowrap;
  display:inline-block;line-height:1.1}
 .heat thead th:first-child{height:auto;text-align:right;padding-right:.55rem;white-space:nowrap}
 .heat tbody th{min-width:0;text-align:right;padding-right:.55rem;max-width:11rem;white-space:nowrap;overflow:hidden;

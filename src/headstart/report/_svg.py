@@ -41,7 +41,7 @@ class Scale:
     def x(self, value: float) -> str:
         return f"{self.at(value):.2f}%"
 
-    def ticks(self, *, about: int = 5) -> list[float]:
+    def ticks(self, *, about: float = 5) -> list[float]:
         """Round values inside the scale."""
         raw = (self.high - self.low) / max(1, about)
         power = 10.0 ** math.floor(math.log10(raw))
@@ -144,7 +144,7 @@ def pair(scale: Scale, ours: float | None, other: float | None, *, sides: tuple[
 
 def ruler(scale: Scale) -> str:
     """The numbers over a column of small charts."""
-    parts = [_label(scale, value, 11, number(value, decimals=2)) for value in scale.ticks(about=4)]
+    parts = [_label(scale, value, 11, number(value, decimals=2)) for value in scale.ticks(about=3.5)]
     return _chart("mini", 14, f"Scale from {number(scale.low)} to {number(scale.high)}", parts)
 
 

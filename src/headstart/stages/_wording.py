@@ -23,14 +23,14 @@ def sentence(verdict: Verdict, *, tail: str, level: str, why: str = "") -> str:
     show = lambda value: number(value, digits)  # noqa: E731
     both = f"{verdict.challenger} scores {show(scores[0])} against {show(scores[1])} for {verdict.incumbent} {without}"
     if gain is None:
-        return f"Undecided: {why}; {both} ({tail}). {verdict.advice}".rstrip()
+        return f"Undecided: {why}. {both} ({tail}). {verdict.advice}".rstrip()
     numbers = f"gain {show(gain.value)}, {level} interval {show(gain.low)} to {show(gain.high)}; {tail}"
     if verdict.outcome in ("helps", "hurts"):
         return f"{subject} {verdict.outcome[:-1] if plural else verdict.outcome}: {both} ({numbers})."
     if verdict.outcome == "no difference":
         return f"No difference worth having: {both}, within ±{verdict.margin:g} ({numbers})."
     ruled_out = f"the exam rules out {_ruled_out(gain, digits)} ({numbers})"
-    return f"Undecided: {why + '; ' if why else ''}{both}, and {ruled_out}. {verdict.advice}".rstrip()
+    return f"Undecided: {why + '. ' if why else ''}{both}, and {ruled_out}. {verdict.advice}".rstrip()
 
 
 def reason(
@@ -58,8 +58,8 @@ def reason(
 
 def tail(evidence: Evidence, *, blocks: int | None, seeds: int, scope: str) -> str:
     """What stands behind the numbers: exam and training items, seeds, scope."""
-    groups = f" in {blocks} groups" if blocks is not None else ""
-    said = [f"{len(evidence.blocks):,} exam {evidence.unit}{groups}", f"{evidence.train_size:,} training {evidence.unit}"]
+    grouped = f" in {groups(blocks)}" if blocks is not None else ""
+    said = [f"{len(evidence.blocks):,} exam {evidence.unit}{grouped}", f"{evidence.train_size:,} training {evidence.unit}"]
     if seeds > 1 or not all(arm.deterministic for arm in evidence.arms):
         said.append(f"{seeds} seed{'' if seeds == 1 else 's'}")
     said.append("training draw included" if scope == "recipes" else "these two trained models")
@@ -71,17 +71,21 @@ def tail(evidence: Evidence, *, blocks: int | None, seeds: int, scope: str) -> s
     return ", ".join(said)
 
 
+def groups(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'}"
+
+
 def level(alpha: float) -> str:
     """The level of the interval whose sides err by ``alpha``: ``95 %``."""
     return f"{100 * (1 - 2 * alpha):.4g} %"
 
 
 def decimals(scores: tuple[float, float], gain: Interval, *, margin: float) -> int:
-    """Decimals at which the printed numbers agree: gain = difference of the scores, no bound that turns into 0 or ±margin.
+    """Two decimals where the printed numbers agree, else three.
 
-    Two where possible, up to four; three when none agrees in full.
+    They agree when the gain is the difference of the printed scores and no bound turns into 0 or into ±margin.
     """
-    for digits in (2, 3, 4):
+    for digits in (2, 3):
         shown = [round(value, digits) for value in (*scores, gain.value, gain.low, gain.high)]
         adds_up = abs(shown[0] - shown[1] - shown[2]) < 0.1**digits / 2
         edges = (0.0, margin, -margin)

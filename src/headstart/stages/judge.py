@@ -39,7 +39,7 @@ def judge(evidence: Evidence, choice: Choice, *, margin: float = 0.02, alpha: fl
         return _one_sided(evidence, choice, margin=margin, alpha=alpha)
     exam = _Paired.of(evidence, challenger, incumbent, alpha=alpha)
     spread, gains = _training_draw(evidence, challenger, incumbent, one_stratum=exam.one_stratum)
-    full = iv.widen(exam.pair, V=spread.V, nu=spread.nu, alpha=alpha) if spread else exam.pair
+    full = exam.within(iv.widen(exam.pair, V=spread.V, nu=spread.nu, alpha=alpha)) if spread else exam.pair
     too_small = _too_small(evidence, exam)
     outcome = "undecided" if too_small else decide(full.low, full.high, exam.midp, margin=margin, alpha=alpha)
     advice = f"Add exam {evidence.unit} until there are enough." if too_small else ""
@@ -139,6 +139,10 @@ class _Paired:
     def one_stratum(self) -> bool:
         return self.parts is not None and len(self.parts) == 1
 
+    def within(self, limits: iv.Limits) -> iv.Limits:
+        """``limits`` cut to what a difference of scores in [0, 1] can be."""
+        return limits if self.parts is None else _clipped(limits, -1.0)
+
     def disagreement(self, alpha: float) -> float:
         """Mean square of the items' differences; for other designs what the interval's width amounts to."""
         if self.midp is not None and self.parts is not None:
@@ -200,10 +204,10 @@ def _over_blocks(
     *,
     alpha: float,
 ) -> iv.Limits:
-    """The jackknife over blocks. While fewer than 5 blocks disagree it knows no spread: then at least the ``score`` interval."""
+    """The jackknife over blocks; at least ``score`` while fewer than 5 blocks disagree and tell it little of the spread."""
     limits = _jackknife(evidence, tables, number, alpha=alpha)
     disagreeing = np.unique(np.concatenate([number[index][d != 0] for index, d in parts]))
-    return limits if len(disagreeing) >= MIN_BLOCKS else iv.envelope(limits, score)
+    return _clipped(limits if len(disagreeing) >= MIN_BLOCKS else iv.envelope(limits, score), -1.0)
 
 
 def _own_score(evidence: Evidence, arm: str, *, alpha: float) -> Interval:
@@ -216,7 +220,7 @@ def _own_score(evidence: Evidence, arm: str, *, alpha: float) -> Interval:
     else:
         limits = iv.mean_of_parts([iv.wilson(part, alpha=alpha) for _, part in values])
     if values is not None:
-        limits = iv.Limits(limits.value, max(0.0, limits.low), min(1.0, limits.high))
+        limits = _clipped(limits, 0.0)
     return _interval(limits) or Interval(float(limits.value), float(limits.value), float(limits.value))
 
 
@@ -279,7 +283,7 @@ def _too_small(evidence: Evidence, exam: _Paired) -> str:
     if exam.n < MIN_ITEMS:
         return f"the exam has {exam.n} {unit}; at least {MIN_ITEMS} are needed"
     if exam.blocks is not None and exam.blocks < MIN_BLOCKS:
-        return f"the exam's {exam.n} {unit} come from {exam.blocks} groups; at least {MIN_BLOCKS} are needed"
+        return f"the exam's {exam.n} {unit} come from {words.groups(exam.blocks)}; at least {MIN_BLOCKS} are needed"
     if exam.parts is not None and len(exam.parts) > 1:
         absent = max(0, len(evidence.task.labels) - len(exam.parts))
         smallest = 0 if absent else min(len(d) for d in exam.parts)
@@ -332,18 +336,25 @@ def _one_sided(evidence: Evidence, choice: Choice, *, margin: float, alpha: floa
     named = arms[gone]
     reason = f"{named} did not sit the exam" if named else choice.reason.strip().rstrip(".")
     reason = reason or f"no recipe that {with_or_without} could be fitted"
+    bare, told = undecided_without(choice, reason, margin=margin), reason
     for name, own in scores.items():
         interval = f"{words.level(alpha)} interval {words.number(own.low, 2)} to {words.number(own.high, 2)}"
-        exam = f"{len(evidence.blocks)} exam {evidence.unit}"
-        reason += f"; {name} scores {words.number(own.value, 2)} ({interval}; {exam})"
+        told += f"; {name} scores {words.number(own.value, 2)} ({interval}; {len(evidence.blocks):,} exam {evidence.unit})"
     seeds = max((len(evidence.of(name)) for name in there), default=0)
-    bare = undecided_without(choice, reason, margin=margin)
     details = {"exam": evidence.exam, "alpha": alpha, "margin": margin}
-    return replace(bare, scores=scores, exam_items=len(evidence.blocks), seeds=seeds, details=details)
+    bare = replace(bare, sentence=f"Undecided: {told}.", details=details)
+    return replace(bare, scores=scores, exam_items=len(evidence.blocks), seeds=seeds)
 
 
 def _name(arm: Any) -> str | None:
     return arm if arm is None or isinstance(arm, str) else arm.name
+
+
+def _clipped(limits: iv.Limits, lowest: float) -> iv.Limits:
+    """``limits`` cut to [``lowest``, 1]; undefined ones stay so."""
+    if not math.isfinite(limits.low):
+        return limits
+    return iv.Limits(limits.value, max(lowest, limits.low), min(1.0, limits.high))
 
 
 def _interval(limits: iv.Limits) -> Interval | None:

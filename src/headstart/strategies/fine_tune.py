@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class FineTune:
     """Head first, then all layers above the lens's cut (LP-FT; Kumar et al. 2022), from cached activations.
 
-    A linear probe on the last features (over several views of every item) becomes the head. AdamW then moves what lies
+    A linear probe on the last features becomes the head. AdamW then moves what lies
     above the cut, each stage below another at ``decay`` times its rate, batch norm in eval mode. What lies below runs
     once, not every epoch. A held-out part of the training rows stops the training and chooses how far the weights go from
     the probe (share 0) to the tuned network (share 1; WiSE-FT, Wortsman et al. 2022): the probe is the floor. *Prefer it
@@ -54,8 +54,8 @@ class FineTune:
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
         views = _training.views_of(backbone, plan.views)
-        final = self._probe(task, examples, lens, views)
-        first = self._probe(task, examples.take(rows), lens, views) if len(held) else final
+        final = self._probe(task, examples, lens)
+        first = self._probe(task, examples.take(rows), lens) if len(held) else final
         model = _training.Model.of(backbone.network(seed=seed), task.width, cut=lens.cut, statistics=False)
         model.set_head(first.weights, first.bias)
         start = model.copy()
@@ -85,17 +85,11 @@ class FineTune:
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _training.NetworkScorer:
         return _training.NetworkScorer.restore(state, arrays, lens)
 
-    def _probe(self, task: Any, examples: Examples, lens: Lens, views: tuple[str, ...]) -> Head:
-        """The linear probe on the network's last feature row, on all views at once."""
+    def _probe(self, task: Any, examples: Examples, lens: Lens) -> Head:
+        """The linear probe on the network's last feature row."""
         last = feature_taps(lens.backbone)[-1].name
-        found = [lens.store.features(lens.backbone, examples, [last], view=view)[0].rows for view in views]
-        weights = task.item_weights(examples.targets)
-        return probe_head(
-            np.concatenate(found).astype(np.float64),
-            task,
-            np.concatenate([examples.targets] * len(views)),
-            weights=None if weights is None else np.tile(weights, len(views)),
-        )
+        rows = lens.store.features(lens.backbone, examples, [last])[0].rows.astype(np.float64)
+        return probe_head(rows, task, examples.targets, weights=task.item_weights(examples.targets))
 
     def _batches(self, task: Any, examples: Examples, lens: Lens, views: tuple[str, ...]) -> _training.Batches:
         """Cached states at the cut, a random view of each item; without a cut, prepared inputs augmented anew."""

@@ -35,11 +35,12 @@ class Scratch:
     batch: int = 16
     mixup: float = 0.2
     smoothing: float = 0.1
-    average: float = 0.0
+    average: float = 0.99
     patience: float = 0.35  # of the planned epochs: while the rate is high, the held-out loss wanders
     held_out: float = 0.1
-    area: float = 0.5
+    area: float = 0.35
     flip: bool = True
+    sizes: tuple[float, ...] = (1.0,)
     full: bool = False
 
     name: ClassVar[str] = "scratch"
@@ -110,7 +111,7 @@ class Scratch:
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
             chosen = inputs[index]
             if generator is not None:
-                chosen = _training.augmented(chosen, generator, area=self.area, flip=self.flip)
+                chosen = _training.augmented(chosen, generator, area=self.area, flip=self.flip, sizes=self.sizes)
             return chosen, encoded[index], weights[index]
 
         return batches

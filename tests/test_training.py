@@ -1,0 +1,219 @@
+"""The training loop and the two strategies that use it, on the toy world where the right answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headstart import _events, _training
+from headstart._linear import probe_head
+from headstart.errors import NotAdmissible
+from headstart.features import Lens
+from headstart.problem import Examples
+from headstart.strategies.fine_tune import FineTune
+from headstart.strategies.scratch import Scratch
+from headstart.strategy import Plan, Predictor, Recipe
+from headstart.testing import toy_backbone, toy_problem
+
+PLAN = Plan(epochs=12, threads=1)
+
+
+def recipe(kind: str, **fields: object) -> Recipe:
+    lens = Lens(((toy_backbone(), "stage3"),), "stage1")
+    if kind == "scratch":
+        return Recipe(Scratch(**fields), lens.untrained(slim=True))  # type: ignore[arg-type]
+    return Recipe(FineTune(**fields), lens)  # type: ignore[arg-type]
+
+
+def score(predictor: Predictor, exam: object) -> float:
+    return predictor.task.score(predictor.task.sit(predictor, exam))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
+@pytest.mark.parametrize("task", ["classification", "multi_label", "regression"])
+def test_learns_and_comes_back_from_its_state(kind, task):
+    problem, exam = toy_problem(task=task, informative="columns", n=160)
+    used = recipe(kind)
+    predictor = used.fit(problem, plan=replace(PLAN, epochs=40), seed=1)
+    scores = predictor.scores(exam.examples)
+    assert score(predictor, exam) > {"classification": 0.5, "multi_label": 0.6, "regression": 0.3}[task]
+    state, arrays = predictor.state()
+    again = Predictor.restore(state, {name: array.copy() for name, array in arrays.items()}, used.lens)
+    np.testing.assert_array_equal(again.scores(exam.examples), scores)
+
+
+@pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
+def test_the_seed_decides_and_the_order_of_rows_does_not(kind):
+    problem, exam = toy_problem(informative="columns")
+    used = recipe(kind, shares=(1.0,)) if kind == "fine_tune" else recipe(kind)
+    first, same, other = (used.fit(problem, plan=PLAN, seed=seed).scores(exam.examples) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, same)
+    assert np.abs(first - other).max() > 1e-3
+    turned = replace(problem, train=problem.train.take(np.arange(len(problem.train))[::-1]))
+    np.testing.assert_array_equal(used.fit(turned, plan=PLAN, seed=3).scores(exam.examples), first)
+
+
+@pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
+def test_a_score_does_not_depend_on_the_company(kind):
+    problem, exam = toy_problem()
+    predictor = recipe(kind).fit(problem, plan=PLAN)
+    whole = predictor.scores(exam.examples)
+    single = np.concatenate([predictor.scores(exam.examples.take([i])) for i in range(5)])
+    np.testing.assert_allclose(single, whole[:5], atol=1e-6)
+    assert predictor.scores(exam.examples.take([])).shape == (0, problem.task.width)
+
+
+@pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
+def test_problem_backbone_and_thread_count_are_left_alone(kind):
+    import torch
+
+    problem, _ = toy_problem()
+    used, threads = recipe(kind), torch.get_num_threads()
+    weights = {name: weight.copy() for name, weight in used.lens.backbone.weights.items()}  # type: ignore[attr-defined]
+    before = problem.spec()
+    torch.manual_seed(5)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    used.fit(problem, plan=PLAN)
+    assert torch.rand(1) == drawn  # the global generator is untouched
+    assert problem.spec() == before
+    assert torch.get_num_threads() == threads
+    for name, weight in used.lens.backbone.weights.items():  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(weight, weights[name])
+
+
+@pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
+def test_a_rate_that_explodes_stops_at_once_with_finite_weights(kind):
+    problem, exam = toy_problem()
+    heard: list[_events.Event] = []
+    with _events.listen(heard.append):
+        predictor = recipe(kind, rate=1e30).fit(problem, plan=PLAN)
+    assert predictor.notes["ended"] == "diverged"
+    assert predictor.notes["epochs"] == 1
+    assert np.isfinite(predictor.scores(exam.examples)).all()
+    assert any(event.kind == "warning" and "no number" in event.message for event in heard)
+
+
+def test_early_stop_keeps_the_best_epoch():
+    problem, _ = toy_problem(informative="nothing")
+    heard: list[_events.Event] = []
+    with _events.listen(heard.append):
+        predictor = recipe("scratch", patience=0.1).fit(problem, plan=Plan(epochs=40, threads=1))
+    held = [pair[1] for pair in predictor.notes["history"]]
+    best = predictor.notes["best_epoch"]
+    assert predictor.notes["ended"] == "patience"
+    assert len(held) == best + 4  # a tenth of the epochs without a better one
+    assert best == 0 or held[best - 1] == min(held)
+    progress = [event for event in heard if event.kind == "progress" and "scratch" in event.message]
+    assert [event.data["done"] for event in progress] == list(range(1, len(held) + 1))
+
+
+def test_what_was_kept_is_what_was_best():
+    """The kept weights give the held-out loss of the best epoch, with and without a running mean."""
+    problem, _ = toy_problem(n=60)
+    task, examples = problem.task, problem.train
+    inputs = _training.tensor(toy_backbone().prepare(examples.inputs))
+    encoded, weights = _training.encoded_rows(task, examples)
+    rows, held = np.arange(45), np.arange(45, 60)
+    for average in (0.0, 0.9):
+        model = _training.Model.of(toy_backbone(pretrained=False).network(), task.width)
+        groups = [{"params": [*model.parameters(), *model.head.parameters()], "lr": 0.02}]
+        batches = lambda index, generator: (inputs[index], encoded[index], weights[index])  # noqa: E731
+        schedule = _training.Schedule(epochs=15, batch=8, average=average)
+        given = {"task": task, "rows": rows, "held": held, "groups": groups, "schedule": schedule}
+        trained = _training.train(model, batches, **given, seed=0, threads=1, what="a test")
+        reached = _training.evaluate(model, batches, task=task, rows=held)
+        assert reached == pytest.approx(min(pair[1] for pair in trained.history))
+
+
+def test_share_zero_is_the_probe():
+    problem, exam = toy_problem(noise=0.1)
+    predictor = recipe("fine_tune", shares=(0.0,)).fit(problem, plan=PLAN)
+    store, backbone = predictor.lens.store, predictor.lens.backbone
+    rows = {
+        name: store.features(backbone, part, ["stage3"])[0].rows.astype(float)
+        for name, part in (("train", problem.train), ("exam", exam.examples))
+    }
+    head = probe_head(rows["train"], problem.task, problem.train.targets)
+    expected = rows["exam"] @ head.weights + head.bias
+    # states at the cut are kept in half precision
+    np.testing.assert_allclose(predictor.scores(exam.examples) * predictor.temperature, expected, atol=0.02)
+    assert predictor.notes["share"] == 0.0
+
+
+def test_only_what_lies_above_the_cut_is_stored():
+    problem, _ = toy_problem()
+    _, arrays = recipe("fine_tune").fit(problem, plan=PLAN).state()
+    assert sorted(arrays) == ["head.bias", "head.weight", *(f"network.stage{n}.{p}" for n in (2, 3) for p in ("bias", "weight"))]
+
+
+def test_fine_tuning_without_a_cut_trains_from_the_input():
+    problem, exam = toy_problem(informative="columns", n=160)
+    lens = Lens(((toy_backbone(), "stage3"),), None)
+    predictor = Recipe(FineTune(shares=(1.0,)), lens).fit(problem, plan=PLAN)
+    assert "network.stage1.weight" in predictor.state()[1]
+    assert score(predictor, exam) > 0.5
+
+
+def test_scratch_refuses_a_pretrained_lens():
+    problem, _ = toy_problem()
+    with pytest.raises(NotAdmissible, match="untrained"):
+        Recipe(Scratch(), Lens(((toy_backbone(), "stage3"),))).fit(problem, plan=PLAN)
+
+
+@pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
+def test_two_rows_a_class_are_enough(kind):
+    problem, exam = toy_problem(n=60)
+    few = problem.shrink(2)
+    predictor = recipe(kind).fit(few, plan=PLAN)
+    assert predictor.notes["ended"] == "schedule"  # nothing held out: every epoch runs
+    assert np.isfinite(predictor.scores(exam.examples)).all()
+
+
+def test_held_out_rows_keep_blocks_whole():
+    problem, _ = toy_problem(n=120, block=5)
+    rows, held = _training.hold_out(problem.task, problem.train, fraction=0.15, seed=0)
+    assert 0 < len(held) <= 30
+    assert not set(problem.train.take(rows).blocks) & set(problem.train.take(held).blocks)
+
+
+def test_the_running_mean_copies_batch_norm_statistics():
+    """Averaging them from their start values gives chance for many epochs."""
+    import torch
+
+    from headstart.backbone import Network
+
+    norm = torch.nn.BatchNorm1d(3)
+    module = torch.nn.ModuleDict({"norm": norm})
+    model = _training.Model.of(Network(module, None, lambda x, cut: norm(x), 3), 2)
+    mean = _training._RunningMean(model, 0.999)
+    norm.train()(torch.randn(64, 3) * 5 + 7)
+    mean.update()
+    mean.swap_in()
+    np.testing.assert_array_equal(norm.running_mean.numpy(), model.tensors()["network.norm.running_mean"].numpy())
+    assert norm.running_mean.abs().min() > 0.5
+
+
+def test_augmented_photos_are_photos_and_repeat():
+    import torch
+
+    photos = torch.randint(256, (6, 24, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    first, second, other = (_training.augmented(photos, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert first.dtype == torch.uint8
+    assert first.shape == photos.shape
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    untouched = _training.augmented(photos, torch.Generator().manual_seed(0), area=1.0, flip=False, light=0.0)
+    assert (untouched.int() - photos.int()).abs().float().mean() < 30  # only the aspect moves
+    rows = torch.randn(4, 12)
+    assert _training.augmented(rows, torch.Generator()) is rows
+
+
+def test_examples_in_order_are_the_same_examples():
+    problem, _ = toy_problem(n=30)
+    turned = _training.in_order(problem.train.take(np.arange(30)[::-1]))
+    assert isinstance(turned, Examples)
+    assert turned.fingerprints == _training.in_order(problem.train).fingerprints
+    assert sorted(turned.names) == sorted(problem.train.names)
