@@ -144,7 +144,7 @@ def _run(classes: tuple[str, ...], name: str) -> dict:
             "counts": {"train": 400, "valid": 0, "exam": 200},
             "classes": dict.fromkeys(classes, 40),
         },
-        "plan": {"seconds": 600.0, "folds": 5, "repeats": 2, "costly_folds": 1, "seeds": 3, "costly_seeds": 1},
+        "plan": {"seconds": 600.0, "folds": 5, "repeats": 2, "scratch_folds": 1, "seeds": 3, "scratch_seeds": 1},
         "backbones": [
             {**card, "name": "efficientnet_lite0", "licence": "Apache-2.0"},
             {**card, "name": "mobilenet_v2", "licence": "BSD-3"},
@@ -393,6 +393,14 @@ def test_a_run_without_an_exam_says_so(finished: Path, tmp_path: Path) -> None:
     markup = report.build(folder)
     assert "no labelled exam" in markup
     assert WITH in markup
+
+
+def test_a_lone_finalist_still_has_its_exam_score(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    verdict = _io.read_json(folder / "verdict.json")
+    _io.write_json(folder / "verdict.json", {**verdict, "outcome": "undecided", "gain": None, "pair": None, "scores": {}})
+    assert f"On the exam its accuracy is {Evidence.load(folder).score(WITH):.3f}." in report.build(folder)
 
 
 def test_the_current_record_of_a_stage_is_used(finished: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_score_does_not_depend_on_the_company(kind):
     whole = predictor.scores(exam.examples)
     single = np.concatenate([predictor.scores(exam.examples.take([i])) for i in range(5)])
     np.testing.assert_allclose(single, whole[:5], atol=1e-6)
-    assert predictor.scores(exam.examples.take([])).shape == (0, problem.task.width)
+    assert predictor.scores(exam.examples.take(np.zeros(0, dtype=int))).shape == (0, problem.task.width)
 
 
 @pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
@@ -146,7 +146,7 @@ def test_share_zero_is_the_probe():
 def test_only_what_lies_above_the_cut_is_stored():
     problem, _ = toy_problem()
     _, arrays = recipe("fine_tune").fit(problem, plan=PLAN).state()
-    assert sorted(arrays) == ["head.bias", "head.weight", *(f"network.stage{n}.{p}" for n in (2, 3) for p in ("bias", "weight"))]
+    assert {name.rsplit(".", 1)[0] for name in arrays} == {"head", "network.stage2", "network.stage3"}
 
 
 def test_fine_tuning_without_a_cut_trains_from_the_input():

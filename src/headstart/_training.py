@@ -180,7 +180,7 @@ def train(
     import torch
 
     started, history, ended = time.monotonic(), [], "schedule"
-    with capped(threads), torch.random.fork_rng(devices=[]):
+    with contained(threads):
         torch.manual_seed(seed)  # for dropout, which takes no generator
         generator = torch.Generator().manual_seed(seed)
         optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=True)
@@ -200,7 +200,7 @@ def train(
             if not math.isfinite(loss):
                 ended = "diverged"
                 emit(
-                    "warning", f"{what}: the loss is no longer a number in epoch {epoch}; the best weights so far are kept."
+                    "warning", f"{what}: the loss is no number any more in epoch {epoch}; the best weights so far stay."
                 )
                 break
             if len(held) and epoch - kept[1] >= schedule.patience:
@@ -437,14 +437,15 @@ def tensor(states: np.ndarray) -> Any:
 
 
 @contextmanager
-def capped(threads: int) -> Iterator[None]:
-    """Within the block, torch uses at most ``threads`` threads."""
+def contained(threads: int) -> Iterator[None]:
+    """Within the block, torch uses at most ``threads`` threads; afterwards its global state is as before."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, min(threads, before)))
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
         torch.set_num_threads(before)
 

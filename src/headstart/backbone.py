@@ -104,8 +104,9 @@ class Backbone(Protocol):
     def untrained(self, *, slim: bool = False) -> Backbone:
         """The same backbone with random weights; ``slim`` at a size that a little data can train."""
 
-    def onnx(self, module: Any | None = None) -> Any:
-        """The ONNX graph from prepared input to the last feature row, with ``module``'s weights if given."""
+    def onnx(self, module: Any | None = None, *, tap: str | None = None) -> Any:
+        """The ONNX graph from prepared input to the row at ``tap`` (None: the last feature tap), with ``module``'s weights
+        if given."""
 
 
 def tap_named(backbone: Backbone, name: str) -> Tap:

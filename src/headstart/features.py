@@ -8,6 +8,7 @@ at any moment, or several processes at once, cost time and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from headstart import _io
 from headstart._events import emit
-from headstart.backbone import Backbone, feature_taps, tap_named
+from headstart.backbone import Backbone, Tap, feature_taps, tap_named
 from headstart.errors import NotAdmissible
 from headstart.problem import Examples
 
@@ -71,7 +72,7 @@ class FeatureStore:
             return np.concatenate([found[tap].rows for tap in every], axis=1), found[every[0]].offsets, {"taps": widths}
 
         rows = self._gather(group, examples, compute, f"reading {backbone.card.name}")
-        return [_columns(rows, tap) for tap in taps]
+        return [_columns(rows, tap_named(backbone, tap)) for tap in taps]
 
     def states(self, backbone: Backbone, examples: Examples, tap: str, *, view: str = "") -> np.ndarray:
         """The whole states of ``examples`` at a resumable ``tap``, float16, (items, …)."""
@@ -102,8 +103,13 @@ class FeatureStore:
         freed, size = 0, self.size()
         if self.path is None or size <= self.cap_bytes:
             return 0
-        temporary = lambda file: not ("state-" in str(file) or file.parent.name != "plain")  # noqa: E731
-        for file in sorted(self._files(), key=lambda file: (temporary(file), file.stat().st_mtime)):
+        root = self.path
+
+        def worth(file: Path) -> tuple[bool, float]:
+            _, view, *state = file.relative_to(root).parts[:-1]  # fingerprint/view or fingerprint/view/state-tap
+            return view == "plain" and not state, file.stat().st_mtime
+
+        for file in sorted(self._files(), key=worth):
             if size - freed <= self.cap_bytes:
                 break
             bytes_freed = file.stat().st_size
@@ -117,9 +123,7 @@ class FeatureStore:
     def _files(self) -> list[Path]:
         return [] if self.path is None or not self.path.exists() else list(self.path.rglob("*.npy"))
 
-    def _gather(
-        self, group: str, examples: Examples, compute: Callable[..., Any], what: str
-    ) -> list[tuple[_Shard, int]]:
+    def _gather(self, group: str, examples: Examples, compute: Callable[..., Any], what: str) -> list[tuple[_Shard, int]]:
         known = self._index(group)
         wanted: dict[str, Any] = {}
         for item, raw in zip(examples.fingerprints, examples.inputs, strict=True):
@@ -182,33 +186,41 @@ class _Shard:
 def _read_shard(file: Path) -> Iterator[tuple[str, tuple[_Shard, int]]]:
     try:
         record = _io.read_json(file)
+        if record["format"] > FORMAT:
+            return  # a newer version's; it stays, and what it holds is computed again here
         rows = _io.read_array(file.with_suffix(".npy"), mapped=True)
         whole = record["format"] == FORMAT and record["digest"] == _io.digest(np.ascontiguousarray(rows).data)
         shard = _Shard(rows, np.asarray(record["offsets"]), record["taps"])
         items = record["items"]
-    except (_io.RunError, KeyError, TypeError):
+    except (_io.RunError, KeyError, TypeError, ValueError):
         whole = False
     if not whole:
         emit("warning", f"The cached features in {file.name} are damaged or of another format; they are computed again.")
+        with suppress(OSError):  # of no use to anyone, and else every later start would warn again
+            file.unlink(missing_ok=True)
         return
     for row, item in enumerate(items):
         yield item, (shard, row)
 
 
-def _columns(places: list[tuple[_Shard, int]], tap: str) -> Features:
+def _columns(places: list[tuple[_Shard, int]], tap: Tap) -> Features:
     parts, counts = [], []
     for shard, row in places:
         start, stop = shard.offsets[row], shard.offsets[row + 1]
-        parts.append(shard.rows[start:stop, shard.span(tap)])
+        parts.append(shard.rows[start:stop, shard.span(tap.name)])
         counts.append(stop - start)
-    rows = np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+    rows = np.concatenate(parts) if parts else np.zeros((0, tap.width), dtype=np.float32)
     return Features(np.ascontiguousarray(rows), np.concatenate([[0], np.cumsum(counts)]).astype(int))
 
 
 def _safe(name: str) -> str:
     """A folder name for a tap or view: names from outside never become paths."""
     tame = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
-    return tame if name and tame == name and not name.startswith(".") else (_io.digest(name.encode())[:12] if name else "plain")
+    return (
+        tame
+        if name not in ("", "plain") and tame == name and not name.startswith(".")
+        else (_io.digest(name.encode())[:12] if name else "plain")
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart import _io
+from headstart._laws import check_backbone, check_ranker, check_strategy, check_task
 from headstart.backbone import Card, Network, Tap
 from headstart.problem import Exam, Examples, Items, Problem
 
 if TYPE_CHECKING:
     from headstart.features import Features
     from headstart.tasks import Task
+
+__all__ = ["check_backbone", "check_ranker", "check_strategy", "check_task", "toy_backbone", "toy_problem"]
 
 COLUMNS = 12
 DIRECTIONS = 6
@@ -131,16 +134,17 @@ class ToyBackbone:
     def untrained(self, *, slim: bool = False) -> ToyBackbone:
         return ToyBackbone(False, False, self.kind, self.width, self.seed)
 
-    def onnx(self, module: Any | None = None) -> Any:
-        """The ONNX graph: rows (n, 12) → last stage (n, width)."""
+    def onnx(self, module: Any | None = None, *, tap: str | None = None) -> Any:
+        """The ONNX graph: rows (n, 12) → the stage ``tap``, by default the last (n, width)."""
         from onnx import TensorProto, helper, numpy_helper
 
         weights = self.weights
         if module is not None:
             weights = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
         nodes, last = [], "input"
-        for stage in STAGES:
-            out = "features" if stage == STAGES[-1] else f"{stage}.out"
+        end = tap or STAGES[-1]
+        for stage in STAGES[: _after(end)]:
+            out = "features" if stage == end else f"{stage}.out"
             nodes.append(helper.make_node("Gemm", [last, f"{stage}.weight", f"{stage}.bias"], [f"{stage}.sum"], transB=1))
             nodes.append(helper.make_node("Relu", [f"{stage}.sum"], [out]))
             last = out

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from headstart import backbones as sources
 from headstart import registry, report
 from headstart._events import Listener, listen
+from headstart.backbone import Backbone, Card
 from headstart.errors import NotAdmissible
 from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens
@@ -30,7 +32,7 @@ def transfer(
     problem: Problem,
     *,
     exam: Exam | None = None,
-    backbones: Sequence[str] | str = "suitable",
+    backbones: Sequence[str | Backbone] | str = "suitable",
     strategies: Sequence[str] | str = "suitable",
     worth: str | None = None,
     budget: float = 600.0,
@@ -43,7 +45,8 @@ def transfer(
     """Select a base, find its layers, extract, adapt with it and without, and judge what it is worth, on evidence.
 
     You get a run folder at ``out`` with every record, the predictor that ships and ``report.html``. Without ``exam``, a
-    third of ``train`` is held out for one. ``backbones`` and ``strategies`` are names, or ``"suitable"``. ``budget`` is in
+    third of ``train`` is held out for one. ``backbones`` and ``strategies`` are names (or backbones of
+    your own making), or ``"suitable"``. ``budget`` is in
     seconds. ``margin`` is the smallest gain worth having, in units of the score; it is fixed before the exam opens. The
     same call with the same data continues or rereads what is there.
     """
@@ -70,7 +73,7 @@ def transfer(
         predictor = _shipped(run, problem, choice, verdict, evidence, plan=plan, seed=seed)
         if predictor and exam is not None:
             run.once("mistakes", mistakes, predictor, exam)
-        run.note(problem=exam_summary(problem, exam), plan=plan, backbones=[backbone.card for backbone, _ in lens.reads])
+        run.note(problem=exam_summary(problem, exam), plan=plan, backbones=_cards(ranking))
         run.note(seconds=time.perf_counter() - started, peak_memory=peak_memory())
     report.write(run.folder)
     return run
@@ -107,6 +110,11 @@ def _adapt_all(run: Run, problem: Problem, recipes: list[Recipe], *, plan: Plan,
     engine = registry.get("engines", "local")
     done = engine(lambda i: run.once("trials", adapt, problem, recipes[i], plan=alone, seed=seed), order, workers=plan.threads)
     return [trial for _, trial in sorted(zip(order, done, strict=True), key=lambda pair: pair[0])]
+
+
+def _cards(ranking: Ranking) -> list[Card]:
+    """What is known about every candidate, without the fingerprints of what it was trained on."""
+    return [replace(sources.find(one.backbone).card, items=frozenset()) for one in ranking.candidates]
 
 
 def _judged(evidence: Evidence | None, choice: Choice, *, margin: float, ranking: Ranking) -> Verdict:

@@ -97,7 +97,7 @@ def test_a_row_depends_on_its_item_only(case):
         single = backbone.features([inputs[index]], taps)
         assert all(np.array_equal(single[tap].rows[0], whole[tap].rows[index]) for tap in taps)
     if name in FULL:  # more than one batch, another order
-        order = np.tile(np.arange(len(inputs))[::-1], 7)
+        order = np.tile(np.arange(len(inputs))[::-1], 2)
         again = backbone.features([inputs[index] for index in order], taps)
         assert all(np.array_equal(again[tap].rows, whole[tap].rows[order]) for tap in taps)
 
@@ -187,7 +187,7 @@ def test_a_flower_is_recognised(lite):
     assert lite.features(photos()[1:2], ["logits"])["logits"].rows.argmax() == DAISY
 
 
-@pytest.mark.skipif("HEADSTART_DATA" not in os.environ, reason="needs the PACS photos: set HEADSTART_DATA")
+@pytest.mark.skipif(not os.environ.get("HEADSTART_DATA"), reason="needs the PACS photos: set HEADSTART_DATA")
 @pytest.mark.parametrize("name", INSTALLED)
 def test_dogs_and_elephants_are_recognised(name):
     right = {"dog": set(range(151, 269)), "elephant": {101, 385, 386}}
@@ -348,7 +348,13 @@ def test_a_trained_network_becomes_a_backbone_folder(lite, tmp_path):
             parameter.mul_(1.01)
         expected = network.above(tensors(lite, photo), None).numpy()
     saved = own.save_backbone(
-        network.module, lite, tmp_path / "mine", name="garments", trained_on="my garments", until="2024-05-01", items=["a" * 32]
+        network.module,
+        lite,
+        tmp_path / "mine",
+        name="garments",
+        trained_on="my garments",
+        until="2024-05-01",
+        items=["a" * 32],
     )
     loaded = backbones.find(f"own:{tmp_path / 'mine'}")
     assert loaded.fingerprint == saved.fingerprint != lite.fingerprint
@@ -398,7 +404,7 @@ def vit(tmp_path_factory):
     import torch
 
     folder = tmp_path_factory.mktemp("models") / "tiny_vit"
-    torch.manual_seed(0)
+    torch.manual_seed(7)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     library.ViTModel(library.ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(folder)
     rules = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3, "resample": 2}
@@ -469,6 +475,5 @@ def test_no_more_than_two_batches_are_decoded_ahead(lite, monkeypatch):
     image = np.zeros((8, 8, 3), np.uint8)
     for count, _ in _photos.batches(lite.preprocess, [image] * 10, "", size=2):
         assert count == 2
-        assert len(started) <= 2 + 2 * (len(started) // 2)
         break
     assert len(started) <= 4

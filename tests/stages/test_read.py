@@ -96,7 +96,7 @@ def test_unusable_images_are_left_out_and_told_or_stop_when_strict(tmp_path, hea
     assert event.data["count"] == 4
     assert dict(event.data["items"])["cat/half.png"] == "is truncated"
     assert "\n" not in event.message
-    with pytest.raises(ProblemError, match=r"4 of 10 images cannot be used: .*empty.png' is empty"):
+    with pytest.raises(ProblemError, match=r"Of 10 images, 4 cannot be used: .*empty.png' is empty"):
         read(tmp_path, strict=True)
 
 
@@ -116,7 +116,7 @@ def test_paths_that_leave_a_tables_folder_are_left_out(tmp_path, heard):
     assert len(problem.train) == 6
     assert "'../outside.png' lies outside" in heard.told()
     assert "'cat/gone.png' cannot be read" in heard.told()
-    with pytest.raises(ProblemError, match="2 of 8"):
+    with pytest.raises(ProblemError, match="Of 8 images, 2"):
         read(tmp_path / "data/t.csv", strict=True)
 
 
@@ -141,7 +141,7 @@ def labelled(labels, **more):
 def test_items_without_a_label_are_left_out(heard, nothing):
     problem, _ = read(labelled(["a", "b", nothing, "a", "b"]))
     assert len(problem.train) == 4
-    assert "1 rows have no label and were left out: 'item 3'" in heard.told()
+    assert "rows without a label, 1: 'item 3'" in heard.told()
 
 
 def test_missing_labels_everywhere_are_an_error(tmp_path):
@@ -245,7 +245,7 @@ def test_a_copy_of_an_exam_photo_leaves_the_training_part(tmp_path, heard):
     assert (len(problem.train), len(problem.valid), len(exam)) == (6, 6, 6)
     everything = [*problem.train.fingerprints, *problem.valid.fingerprints, *exam.examples.fingerprints]
     assert len(set(everything)) == 18
-    assert "3 exact duplicates across parts" in heard.told()
+    assert "exact duplicates across parts (the exam's copy stays, else the one in train), 3:" in heard.told()
     assert "'train/cat/again.png' = 'test/cat/0.png'" in heard.told()
     assert not heard.told("warning")
 
@@ -256,7 +256,7 @@ def test_the_first_copy_within_a_part_stays(tmp_path, heard):
     problem, _ = read(tmp_path)
     assert "cat/1.png" in problem.train.names
     assert "cat/z.png" not in problem.train.names
-    assert "1 exact duplicates within a part" in heard.told()
+    assert "exact duplicates within a part (the first stays), 1:" in heard.told()
 
 
 def test_one_content_under_two_labels_is_told(tmp_path, heard):
@@ -271,7 +271,7 @@ def test_rows_of_numbers_may_repeat_within_a_part_but_not_across(heard):
     problem, exam = read(from_arrays(X, [0.5, 0.7, 1.5, 2.5, 9, 1.4, 3.5], parts=["train"] * 5 + ["test"] * 2))
     assert problem.train.names == ["item 1", "item 2", "item 4", "item 5"]
     assert len(exam) == 2
-    assert "1 exact duplicates across parts" in heard.told()
+    assert "exact duplicates across parts" in heard.told()
     assert not heard.told("warning")  # two measurements of one thing may differ
 
 
@@ -282,7 +282,7 @@ def test_no_block_stands_on_both_sides(heard):
     assert sorted(set(problem.train.blocks)) == ["p2", "p3"]
     assert problem.valid.blocks.tolist() == ["p4"]
     assert exam.examples.blocks.tolist() == ["p1", "p5"]
-    assert "2 items of train were left out, as 1 of their blocks stand in the exam too: 'p1'" in heard.told()
+    assert "Left out of train: items whose block stands in the exam too, 2 (blocks 'p1')" in heard.told()
 
 
 # --- sources and new items --------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_new_items_need_no_labels(tmp_path, heard):
     assert len(examples) == 7  # copies too: each file gets its answer
     assert not examples.labelled
     assert "'bad.png' is empty" in heard.told()
-    with pytest.raises(ProblemError, match="1 of 8"):
+    with pytest.raises(ProblemError, match="Of 8 images, 1"):
         read_examples(tmp_path / "new", strict=True)
     assert read_examples(tmp_path / "new", labelled=True).targets.tolist() == ["cat"] * 4 + ["dog"] * 3
     assert len(read_examples(tmp_path / "new/cat/0.png")) == 1

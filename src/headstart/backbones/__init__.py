@@ -41,16 +41,29 @@ def known(kind: str | None = None) -> tuple[Listing, ...]:
     )
 
 
-@lru_cache(maxsize=32)
-def find(name: str) -> Backbone:
+_given: dict[str, Backbone] = {}  # backbones that a caller made, by the name on their card
+
+
+def find(name: str | Backbone) -> Backbone:
     """The backbone called ``name``: a packaged name, or ``source:name`` (``transformers:path/to/folder``).
 
-    Raises ``UnknownName`` with the nearest name, or ``MissingExtra`` with the command that brings its weights.
+    A backbone that a caller made is taken as it is, and found by its card's name from then on. ``name:untrained`` and
+    ``name:slim`` are a packaged backbone's relatives with random weights. Raises ``UnknownName`` with the nearest name, or
+    ``MissingExtra`` with the command that brings its weights.
     """
-    source, colon, rest = name.partition(":")
-    if colon and source in registry.names("backbones"):
+    if not isinstance(name, str):
+        for one in (name, name.untrained(), name.untrained(slim=True)):
+            _given[one.card.name] = one
+        return name
+    return _given[name] if name in _given else _load(name)
+
+
+@lru_cache(maxsize=32)
+def _load(name: str) -> Backbone:
+    source, _, rest = name.partition(":")
+    if rest and source in registry.names("backbones"):
         return registry.get("backbones", source).load(rest)
     names = [found.name for found in registry.get("backbones", "packaged").suitable(None)]
-    if name not in names:
+    if source not in names:
         raise UnknownName.of("backbone", name, names, "`headstart list backbones` shows all.")
     return registry.get("backbones", "packaged").load(name)

@@ -16,7 +16,7 @@ from headstart.backbones._photos import Preprocess
 from headstart.errors import NotAdmissible
 from headstart.features import Features
 
-BATCH = 16  # fixed, with a zero-padded tail: an item's bits then do not depend on its neighbours
+BATCH = 8  # fixed, with a zero-padded tail: an item's bits then do not depend on its neighbours
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +87,7 @@ class EagerBackbone:
         mark = _io.fingerprint([self.fingerprint, "untrained"]) if self.pretrained else self.fingerprint
         return replace(self, card=card, fingerprint=mark, pretrained=False)
 
-    def onnx(self, module: Any | None = None) -> Any:
+    def onnx(self, module: Any | None = None, *, tap: str | None = None) -> Any:
         """Always ``NotAdmissible``: only the convolutional networks of this package are written as ONNX."""
         raise NotAdmissible(f"{self.card.name} cannot be exported as ONNX. Choose a packaged backbone to export.")
 

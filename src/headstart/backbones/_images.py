@@ -19,7 +19,9 @@ from headstart.backbones._photos import Preprocess
 from headstart.errors import NotAdmissible, RunError
 from headstart.features import Features
 
-BATCH = 32  # fixed, with a zero-padded tail: an item's bits then do not depend on its neighbours
+# Fixed, with a zero-padded tail: an item's bits then do not depend on its neighbours. Eight is 1.2 times faster per photo
+# than 32 (what stands between two layers fits the cache), and wastes less on a single photo.
+BATCH = 8
 FORMAT = 1  # of the graphs; part of every fingerprint
 SLIM_SIDE = 96
 SESSIONS = 8  # held open; a run reads a handful of backbones, more would only hold memory
@@ -55,6 +57,8 @@ class ImageBackbone:
         """Average-pooled rows at each of ``taps``, float32, from one pass in fixed batches."""
         for tap in taps:
             tap_named(self, tap)
+        if len(inputs) == 0:
+            return {tap: Features.one_each(np.zeros((0, tap_named(self, tap).width), np.float32)) for tap in taps}
         rows = self._run("", inputs, list(taps), view)
         return {tap: Features.one_each(found) for tap, found in zip(taps, rows, strict=True)}
 
@@ -80,15 +84,17 @@ class ImageBackbone:
         preprocess = replace(self.preprocess, side=SLIM_SIDE) if slim else self.preprocess
         return random_backbone(name, preprocess, title=self.card.name.partition(":")[0])
 
-    def onnx(self, module: Any | None = None) -> Any:
-        """The graph from uint8 ``images`` (n, side, side, 3) to ``head``, for any n; with ``module``'s weights if given."""
+    def onnx(self, module: Any | None = None, *, tap: str | None = None) -> Any:
+        """The graph from uint8 ``images`` (n, side, side, 3) to ``tap`` (None: ``head``), for any n; with ``module``'s
+        weights if given."""
         from headstart.backbones._convnet_onnx import cut, graph
 
+        end = tap_named(self, tap).name if tap else "head"
         if module is None:
-            return cut(_model(self), "head", batch="n")
+            return cut(_model(self), end, batch="n")
         from headstart.backbones._convnet_torch import weights_of
 
-        return cut(graph(self.architecture, self.preprocess, weights_of(module), batch="n"), "head", batch="n")
+        return cut(graph(self.architecture, self.preprocess, weights_of(module), batch="n"), end, batch="n")
 
     def _run(self, tap: str, inputs: Sequence[Any], outputs: list[str], view: str) -> list[np.ndarray]:
         opened = session(self, tap)
@@ -151,7 +157,7 @@ _open: dict[tuple[str, str, int], Any] = {}
 def session(backbone: ImageBackbone, tap: str = "") -> Any:
     """The open ONNX Runtime session of ``backbone``: pooled rows of every tap, or the whole state at ``tap``.
 
-    Its input ``images`` is always (32, side, side, 3) uint8.
+    Its input ``images`` is always (8, side, side, 3) uint8.
     """
     key = (backbone.fingerprint, tap, threads())
     if key not in _open:

@@ -81,8 +81,9 @@ def save_backbone(
     if not isinstance(backbone, ImageBackbone):
         raise NotAdmissible(f"Only convolutional image backbones can be saved; this is a {type(backbone).__name__}.")
     architecture = replace(backbone.architecture, classes=0)
-    arrays = {key: array for key, array in weights_of(module).items() if key in architecture.shapes()}
-    problem = _convnet.mismatch(architecture, arrays)
+    # Arrays of at least one dimension: the counters of the normalisations are of no use later.
+    arrays = {key: array for key, array in weights_of(module).items() if key in architecture.shapes() and array.ndim}
+    problem = _convnet.mismatch(architecture, {**_counters(architecture), **arrays})
     if problem:
         raise NotAdmissible(
             f"The network does not have the architecture {architecture.name}: {problem}. Pass its own backbone."
@@ -115,17 +116,22 @@ class _Read:
 
     def __call__(self, seed: int) -> Mapping[str, np.ndarray]:
         arrays = _io.read_arrays(self.file)
-        problem = _convnet.mismatch(self.architecture, arrays)
+        whole = {**_counters(self.architecture), **arrays}
+        problem = _convnet.mismatch(self.architecture, whole)
         if problem or _digest(arrays) != self.identity:
             raise RunError(
                 f"The weights in {self.file} are not those of its card: {problem or 'their digest is another'}. "
                 "Copy the whole folder again, or save the backbone again."
             )
-        return arrays
+        return whole
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    return _io.fingerprint({name: arrays[name] if arrays[name].ndim else arrays[name].item() for name in sorted(arrays)})
+    return _io.fingerprint({name: arrays[name] for name in sorted(arrays)})
+
+
+def _counters(architecture: _convnet.Architecture) -> dict[str, np.ndarray]:
+    return {name: np.zeros((), np.int64) for name, shape in architecture.shapes().items() if not shape}
 
 
 def _preprocess(found: Mapping[str, Any]) -> Preprocess:

@@ -83,7 +83,9 @@ class _Build:
     def __call__(self, seed: int | None) -> Any:
         import torch
         from transformers import AutoConfig, AutoModel
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # the library prints nothing
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         if seed is not None:
             with torch.random.fork_rng(devices=[]):

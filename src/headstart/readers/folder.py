@@ -12,6 +12,7 @@ from headstart._events import emit
 from headstart.errors import ProblemError
 from headstart.readers import IMAGE_SUFFIXES, PARTS, Found, Options
 
+ABOUT = ("readme", "license", "licence")  # files about the data: nobody needs to hear that they are no images
 # The first bytes of the formats that are read, for files whose name does not tell.
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 
@@ -63,7 +64,7 @@ def _rows(walk: _Walk, root: Path) -> Iterator[tuple[Path, str | None, str]]:
     if beside:
         emit(
             "data",
-            f"{len(beside)} folders beside the train and test folders were not read: {', '.join(map(repr, beside[:5]))}.",
+            f"Not read: folders beside the train and test folders, {len(beside)}: {', '.join(map(repr, beside[:5]))}.",
             folders=beside,
         )
     for file in walk.images(root):
@@ -104,7 +105,7 @@ class _Walk:
                 self.links.append(name)
             elif _is_image(entry):
                 yield file
-            else:
+            elif not entry.name.lower().startswith(ABOUT):
                 self.other.append(name)
 
     def tree(self, folder: Path) -> Iterator[Path]:
@@ -114,10 +115,11 @@ class _Walk:
             yield from self.tree(inner)
 
     def report(self) -> None:
-        for files, words in ((self.other, "files are no images"), (self.links, "links leave the folder or lead to folders")):
+        told = ((self.other, "files that are no images"), (self.links, "links that leave the folder or lead to folders"))
+        for files, words in told:
             if files:
                 shown = ", ".join(map(repr, files[:5]))
-                emit("data", f"{len(files)} {words}; they were passed over: {shown}.", count=len(files), files=files)
+                emit("data", f"Passed over: {words}, {len(files)}: {shown}.", count=len(files), files=files)
 
     def _stays(self, link: Path) -> bool:
         try:

@@ -94,7 +94,7 @@ def read(path: str | Path, options: Options = Options()) -> Found:  # noqa: B008
 def _usual(table: _Table, names: Iterable[str], what: str) -> str | None:
     for name in table.columns:
         if name.strip().lower() in names:
-            emit("data", f"The column '{name}' was taken for the {what}, as none was named.", column=name)
+            emit("data", f"The column {name!r} was taken for the {what}, as none was named.", column=name)
             return name
     return None
 
@@ -158,8 +158,8 @@ def _number_columns(table: _Table, roles: list[str]) -> list[str]:
             f"{', '.join(table.columns)}. Name the input columns with --inputs."
         )
     if left:
-        emit("data", f"{len(left)} columns hold no numbers and were not used: {', '.join(left[:8])}.", columns=left)
-    emit("data", f"The inputs are {len(used)} columns of numbers: {', '.join(used[:8])}.", columns=used)
+        emit("data", f"Not used: columns without numbers, {len(left)}: {', '.join(map(repr, left[:8]))}.", columns=left)
+    emit("data", f"Inputs: columns of numbers, {len(used)}: {', '.join(map(repr, used[:8]))}.", columns=used)
     return used
 
 

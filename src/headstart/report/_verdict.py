@@ -62,7 +62,16 @@ def ships(records: Records) -> str:
         _page.message(found.advice, limit=900) if found.advice not in found.sentence else "",
         _page.message(records.choice.get("reason") or ""),
         cost if found.outcome == "no difference" else "",
+        _alone(records),
     ) + _page.note("The verdict speaks of the recipe, a mean over seeds. What ships is one fit of it.")
+
+
+def _alone(records: Records) -> str:
+    """The exam score of what ships, where there was nothing to compare it with and so no interval."""
+    found, name = records.evidence, records.shipped
+    if found is None or name is None or records.exam_score(name) is not None or not len(found.of(name)):
+        return ""
+    return f"On the exam its {_metric(records)} is {_page.number(found.score(name))}."
 
 
 def scores(records: Records) -> str:
@@ -84,12 +93,11 @@ def fairness(records: Records) -> str:
     if plan.get("seeds"):
         lines.append(
             f"<b>Seeds.</b> {_page.plural(plan['seeds'], 'refit')} of a recipe with chance in it, "
-            f"{_page.counted(plan.get('costly_seeds', 1))} of one that trains a network; the same seeds on both sides."
+            f"{_page.counted(plan.get('scratch_seeds', 1))} of a network trained from nothing; the same seeds on both sides."
         )
     lines.append("<b>Choice.</b> The two finalists were named by inner score before the exam was opened.")
-    lines.append(
-        "<b>Time.</b> Each side trained until its own inner loss stopped improving; no side was stopped by the clock."
-    )
+    most = f", at most {_page.plural(plan['epochs'], 'epoch')}" if plan.get("epochs") else ""
+    lines.append(f"<b>Time.</b> A network trains until its own inner loss stops improving{most}. Seconds stop no side.")
     return f'<div class="box">{_page.listing([line for line in lines if line])}</div>' + _rule(records)
 
 
@@ -278,10 +286,11 @@ def _key(records: Records) -> str:
 
 
 def _folds(plan: Mapping[str, Any]) -> str:
-    network = plan.get("costly_folds", 1)
+    first = plan.get("scratch_folds", 1)
     return (
-        f"<b>Folds.</b> {_page.plural(plan.get('repeats', 1), 'repeat')} of {_page.plural(plan['folds'], 'fold')}, "
-        f"the same for all; recipes that train a network are scored on the first {_page.counted(network)} of them."
+        f"<b>Folds.</b> {_page.plural(plan.get('repeats', 1), 'repeat')} of {_page.plural(plan['folds'], 'fold')}, the same "
+        "for all. A recipe that tunes a network is scored on the first repeat, a network trained from nothing on the first "
+        f"{'fold' if first == 1 else _page.plural(first, 'fold')}."
     )
 
 

@@ -42,10 +42,10 @@ def originals(
             within.append((row, original))
         if targets[original] != targets[row] and not may_conflict:
             conflicts.append((row, original))
-    _tell("data", within, names, "exact duplicates within a part were left out; the first stays")
-    _tell("data", across, names, "exact duplicates across parts were left out; the exam's copy stays, else the one in train")
+    _tell("data", within, names, "Left out: exact duplicates within a part (the first stays)")
+    _tell("data", across, names, "Left out: exact duplicates across parts (the exam's copy stays, else the one in train)")
     labelled = [f"{name} [{target}]" for name, target in zip(names, targets, strict=True)] if conflicts else []
-    _tell("warning", conflicts, labelled, "items have the same content as another one and a different label")
+    _tell("warning", conflicts, labelled, "Same content, different labels")
     gone = {row for row, _ in (*within, *across)}
     return [row for row in range(len(parts)) if row not in gone]
 
@@ -58,8 +58,8 @@ def whole_blocks(part: Examples | None, other: Examples | None, name: str, other
     if cut.any():
         gone = part.take(cut)
         blocks = sorted({str(block) for block in gone.blocks})
-        text = f"{len(gone)} items of {name} were left out, as {len(blocks)} of their blocks stand in {other_name} too"
-        emit("data", f"{text}: {some(blocks)}.", count=len(gone), items=gone.names, blocks=blocks)
+        text = f"Left out of {name}: items whose block stands in {other_name} too, {len(gone)} (blocks {some(blocks)})."
+        emit("data", text, count=len(gone), items=gone.names, blocks=blocks)
         part = part.take(~cut)
     return part if len(part) else None
 
@@ -76,4 +76,4 @@ def _tell(kind: str, pairs: list[tuple[int, int]], names: Sequence[str], text: s
     told = ", ".join(f"{copy[:80]!r} = {original[:80]!r}" for copy, original in named[:5]) + (
         ", …" if len(named) > 5 else ""
     )
-    emit(kind, f"{len(pairs)} {text}: {told}.", count=len(pairs), items=named)
+    emit(kind, f"{text}, {len(pairs)}: {told}.", count=len(pairs), items=named)

@@ -49,12 +49,13 @@ def alpha_at(opening: int, *, alpha: float = 0.025) -> float:
 def tango(n: Any, b: Any, c: Any, *, alpha: float = 0.025) -> tuple[Any, Any]:
     """Tango's (1998) score limits of (b − c)/n for paired yes/no outcomes. ``n``, ``b``, ``c`` need not be whole."""
     n, b, c = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (n, b, c)))
-    return _tango_low(n, b, c, normal_quantile(alpha)), -_tango_low(n, c, b, normal_quantile(alpha))
+    low, high = _tango_low(np.stack([n, n]), np.stack([b, c]), np.stack([c, b]), normal_quantile(alpha))
+    return low, -high
 
 
 def _tango_low(n: np.ndarray, b: np.ndarray, c: np.ndarray, z: float) -> np.ndarray:
     low, high = np.full(n.shape, -1.0), (b - c) / n
-    for _ in range(60):
+    for _ in range(48):  # to 1e-14
         delta = (low + high) / 2
         B = -b - c + (2 * n - b + c) * delta
         C = -c * delta * (1 - delta)

@@ -7,7 +7,7 @@ import numpy as np
 from headstart import backbones as sources
 from headstart._events import emit
 from headstart._linear import Decomposition, fit_temperature
-from headstart.backbone import feature_taps
+from headstart.backbone import Backbone, feature_taps
 from headstart.errors import NotAdmissible
 from headstart.features import FeatureStore, Profile, TapScore
 from headstart.problem import Problem
@@ -15,7 +15,9 @@ from headstart.stages.rank import _some
 from headstart.strategy import Plan
 
 
-def locate(problem: Problem, backbone: str, *, store: FeatureStore | None = None, plan: Plan | None = None) -> Profile:
+def locate(
+    problem: Problem, backbone: str | Backbone, *, store: FeatureStore | None = None, plan: Plan | None = None
+) -> Profile:
     """The exact leave-one-out score of a ridge head at every tap, from one pass over the data.
 
     ``read`` is the tap with the best leave-one-out log-loss. The layers up to ``cut`` transfer as they are and stay
@@ -24,6 +26,7 @@ def locate(problem: Problem, backbone: str, *, store: FeatureStore | None = None
     """
     store, plan = store or FeatureStore(), plan or Plan()
     found, rows = sources.find(backbone), _some(problem, plan.rank_rows)
+    name = backbone if isinstance(backbone, str) else found.card.name
     if not rows.labelled:
         raise NotAdmissible("There are no training labels, so no layer can be scored. Add labelled examples.")
     taps, task = feature_taps(found), problem.task
@@ -46,8 +49,8 @@ def locate(problem: Problem, backbone: str, *, store: FeatureStore | None = None
         f"'{taps[shallowest].name}' is the shallowest layer that is as good within one standard error. "
     )
     reason += f"Layers up to '{cut}' stay frozen." if cut else "The network cannot be cut here, so tuning starts at the input."
-    emit("stage", f"{backbone}: {reason}", backbone=backbone)
-    return Profile(backbone, tuple(scores), taps[best].name, cut, reason)
+    emit("stage", f"{name}: {reason}", backbone=name)
+    return Profile(name, tuple(scores), taps[best].name, cut, reason)
 
 
 def _within_one_error(difference: np.ndarray) -> bool:

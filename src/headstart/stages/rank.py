@@ -23,7 +23,7 @@ PANEL = ("ridge_loo", "nearest", "logme")
 
 def rank(
     problem: Problem,
-    backbones: Sequence[str] | str = "suitable",
+    backbones: Sequence[str | Backbone] | str = "suitable",
     *,
     store: FeatureStore | None = None,
     plan: Plan | None = None,
@@ -31,12 +31,14 @@ def rank(
 ) -> Ranking:
     """Candidates by the mean of their ranks over ``rankers``, the most promising first; no network is trained.
 
-    ``backbones`` are names, or ``"suitable"``: every installed one for this kind of input. Each reads up to
+    ``backbones`` are names or backbones, or ``"suitable"``: every installed one for this kind of input. Each reads up to
     ``plan.rank_rows`` training rows once, at its last feature tap. Equal mean ranks are ordered by the published score. One
     that cannot be used is left out and reported.
     """
     store, plan = store or FeatureStore(), plan or Plan()
-    names = suitable(problem.kind) if backbones == "suitable" else [backbones] if isinstance(backbones, str) else list(backbones)
+    names: list[str | Backbone] = [backbones] if isinstance(backbones, str) else list(backbones)
+    if backbones == "suitable":
+        names = list(suitable(problem.kind))
     if not names:
         reason = f"No pre-trained model for {problem.kind} is installed here."
         emit("stage", reason)
@@ -58,11 +60,12 @@ def suitable(kind: str) -> list[str]:
 
 
 def _candidate(
-    problem: Problem, name: str, rows: Examples, store: FeatureStore, rankers: Sequence[str], *, strict: bool
+    problem: Problem, asked: str | Backbone, rows: Examples, store: FeatureStore, rankers: Sequence[str], *, strict: bool
 ) -> Candidate | None:
     started = time.perf_counter()
+    name = asked if isinstance(asked, str) else asked.card.name
     try:
-        backbone: Backbone = sources.find(name)
+        backbone = sources.find(asked)
         features = store.features(backbone, rows, [feature_taps(backbone)[-1].name])[0]
     except HeadstartError as error:
         if strict:  # the only one asked for: nothing else can answer

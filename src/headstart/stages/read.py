@@ -193,10 +193,10 @@ def _usable(found: Found, kind: Kind, strict: bool) -> _Usable:
         listed = "; ".join(f"{name[:80]!r} {reason}" for name, reason in bad[:5]) + ("; …" if len(bad) > 5 else "")
         if strict:
             raise ProblemError(
-                f"{len(bad)} of {total + len(found.skipped)} {kind.plural} cannot be used: {listed}. "
+                f"Of {total + len(found.skipped)} {kind.plural}, {len(bad)} cannot be used: {listed}. "
                 "Repair or remove them, or read without --strict to leave them out."
             )
-        emit("data", f"{len(bad)} {kind.plural} cannot be used and were left out: {listed}.", count=len(bad), items=bad)
+        emit("data", f"Left out: {kind.plural} that cannot be used, {len(bad)}: {listed}.", count=len(bad), items=bad)
     good = [i for i, mark in enumerate(marks) if not mark.startswith("!")]
     if not good:
         raise ProblemError(f"None of the {total + len(found.skipped)} {kind.plural} can be used. At least one is needed.")
@@ -223,7 +223,7 @@ def _with_label(usable: _Usable, kind: Kind) -> _Usable:
         raise ProblemError(f"None of the {len(targets)} {kind.plural} has a label. Check the label column.")
     emit(
         "data",
-        f"{len(missing)} {kind.plural} have no label and were left out: {some(names)}.",
+        f"Left out: {kind.plural} without a label, {len(missing)}: {some(names)}.",
         count=len(names),
         items=names,
     )
@@ -347,7 +347,7 @@ def _tell_twins(counts: Counter[str]) -> None:
     for twins in alike.values():
         if len(twins) > 1:
             told = ", ".join(f"{name!a} ({counts[name]})" for name in twins)
-            emit("warning", f"{len(twins)} class names look alike and are kept apart: {told}.", classes=twins)
+            emit("warning", f"Class names that look alike are kept apart: {told}.", classes=twins)
 
 
 def _check(task: Task, train: Examples, exam: Examples | None) -> None:

@@ -1,0 +1,151 @@
+"""The laws that every plug-in keeps, as checks that anyone can run on their own. Public through ``headstart.testing``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart import _io
+from headstart._linear import Decomposition
+from headstart.errors import NotAdmissible
+from headstart.features import Lens
+from headstart.problem import Examples, Items, Problem
+from headstart.strategy import Plan, Predictor, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headstart.backbone import Backbone
+    from headstart.problem import Exam
+    from headstart.strategy import Strategy
+    from headstart.tasks import Task
+
+QUICK = Plan(seconds=10, folds=3, repeats=1, seeds=1, epochs=8, views=1, threads=1)
+
+
+def check_strategy(strategy: Strategy, problem: Problem, exam: Exam, lens: Lens, *, renames: bool = True) -> None:
+    """The laws of a strategy, on a problem that it should be able to solve.
+
+    Same seed, same predictions; problem and backbone stay as they were; state and back, same predictions; the order and
+    number of the rows asked about do not matter; it beats chance; renaming classes renames predictions (``renames=False``
+    for methods that read the names); less than it needs is ``NotAdmissible``.
+    """
+    recipe, asked = Recipe(strategy, lens), exam.examples
+    before = _identities(problem, lens)
+    predictor = recipe.fit(problem, plan=QUICK, seed=0)
+    scores = predictor.scores(asked)
+    _require(np.isfinite(scores).all(), f"{strategy.name}: scores are not finite")
+    _require(_identities(problem, lens) == before, f"{strategy.name}: fit changed the problem or the backbone")
+    again = recipe.fit(problem, plan=QUICK, seed=0).scores(asked)
+    _require(np.array_equal(scores, again), f"{strategy.name}: the same seed gives other predictions")
+    _check_state(predictor, asked, scores)
+    mixed = np.random.default_rng(0).permutation(len(asked))
+    _require(np.allclose(predictor.scores(asked.take(mixed)), scores[mixed], atol=1e-5), "row order matters")
+    single = np.concatenate([predictor.scores(asked.take([i])) for i in range(3)])
+    _require(np.allclose(single, scores[:3], atol=1e-5), f"{strategy.name}: the number of rows asked about matters")
+    if strategy.name != "chance":
+        floor = np.tile(problem.task.columns(problem.train.targets).mean(axis=0), (len(asked), 1))
+        chance = problem.task.score(problem.task.outcomes(asked.targets, problem.task.decode(floor - 0.5)))
+        reached = problem.task.score(problem.task.outcomes(asked.targets, predictor.predict(asked)))
+        _require(reached > chance, f"{strategy.name} scores {reached:.3f}, chance {chance:.3f}")
+    if renames and problem.task.link == "softmax":
+        renamed = recipe.fit(_renamed(problem), plan=QUICK, seed=0).predict(asked)
+        _require(list(renamed) == [f"new {name}" for name in predictor.predict(asked)], "renaming classes changes more than names")
+    bare = replace(problem, train=Examples(replace(problem.train.items, targets=None), problem.train.rows))
+    _refuses(lambda: recipe.fit(bare, plan=QUICK))
+
+
+def check_ranker(score: Callable[..., float | None], task: Task, features: np.ndarray, targets: np.ndarray) -> None:
+    """The laws of a ranker: finite on constant and duplicated columns; true labels score above permuted ones."""
+    blocks = np.arange(len(targets)).astype(str)
+    awkward = np.column_stack([features, np.ones(len(features)), features[:, 0], features[:, 0]])
+    for X in (features, awkward, np.ones((len(features), 3))):
+        value = score(Decomposition.of(X), task, targets, blocks)
+        _require(value is None or np.isfinite(value), "the score is not finite")
+    true = score(Decomposition.of(features), task, targets, blocks)
+    mixed = targets[np.random.default_rng(1).permutation(len(targets))]
+    false = score(Decomposition.of(features), task, mixed, blocks)
+    _require(true is None or false is None or true > false, f"true labels score {true}, permuted ones {false}")
+
+
+def check_task(task: Task, targets: np.ndarray, predictions: np.ndarray) -> None:
+    """The laws of a task: integer weights are repetitions; the order of items means nothing; a spec comes back."""
+    from headstart.tasks import task_from_spec
+
+    outcomes, rng = task.outcomes(targets, predictions), np.random.default_rng(0)
+    for _ in range(5):
+        weights = rng.integers(0, 4, len(targets))
+        real = np.repeat(np.arange(len(targets)), weights)
+        repeated = task.score(task.outcomes(targets[real], predictions[real]))
+        _require(abs(task.score(outcomes, weights) - repeated) < 1e-12, "weights are not repetitions")
+    mixed = rng.permutation(len(targets))
+    _require(abs(task.score(outcomes[mixed]) - task.score(outcomes)) < 1e-12, "the order of items matters")
+    _require(abs(task.score(outcomes, np.full(len(targets), 7.0)) - task.score(outcomes)) < 1e-12, "the scale of weights matters")
+    strata = task.strata(outcomes)
+    if strata is not None:
+        _require(abs(np.mean([values.mean() for _, values in strata]) - task.score(outcomes)) < 1e-12, "strata do not add up")
+    again = task_from_spec(task.spec())
+    _require(again == task and task_from_spec(_io.plain(again)) == task, "the spec does not come back")
+
+
+def check_backbone(backbone: Backbone, inputs: list[Any]) -> None:
+    """The laws of a backbone: declared widths are real; a batch is its singles; nothing changes; cut and continue is whole."""
+    import torch
+
+    names = [tap.name for tap in backbone.taps]
+    found, mark = backbone.features(inputs, names), backbone.fingerprint
+    for tap in backbone.taps:
+        _require(found[tap.name].rows.shape[1] == tap.width, f"'{tap.name}' is not {tap.width} wide")
+    for i in range(min(3, len(inputs))):
+        alone = backbone.features(inputs[i : i + 1], names)
+        for name in names:
+            owned = found[name].rows[found[name].offsets[i] : found[name].offsets[i + 1]]
+            _require(np.array_equal(alone[name].rows, owned), f"a row at '{name}' depends on its neighbours")
+    _require(backbone.fingerprint == mark, "features() changed the backbone")
+    network = backbone.network()
+    network.module.eval()
+    given = torch.from_numpy(backbone.prepare(inputs[:2]))
+    with torch.no_grad():
+        whole = network.above(network.below(given, None), None)
+        for tap in (tap for tap in backbone.taps if tap.resumable and not tap.labels):
+            joined = network.above(network.below(given, tap.name), tap.name)
+            _require(torch.equal(joined, whole), f"continuing from '{tap.name}' is not the whole network")
+    _require(all([backbone.card.name, backbone.card.kind, backbone.card.licence, backbone.card.trained_on]), "incomplete card")
+
+
+def _check_state(predictor: Predictor, asked: Examples, scores: np.ndarray) -> None:
+    import json
+
+    state, arrays = predictor.state()
+    _require(all(isinstance(array, np.ndarray) for array in arrays.values()), "state() holds something that is no array")
+    restored = Predictor.restore(json.loads(json.dumps(_io.plain(state))), arrays, predictor.lens)
+    _require(np.allclose(restored.scores(asked), scores, atol=1e-6), f"{predictor.strategy.name}: state and back differs")
+    _require(list(restored.predict(asked)) == list(predictor.predict(asked)), "state and back predicts otherwise")
+
+
+def _identities(problem: Problem, lens: Lens) -> tuple[str, ...]:
+    return (_io.fingerprint(problem), *(backbone.fingerprint for backbone, _ in lens.reads))
+
+
+def _renamed(problem: Problem) -> Problem:
+    items: Items = problem.train.items
+    assert items.targets is not None
+    targets = np.array([f"new {target}" for target in items.targets], dtype=object)
+    task: Any = problem.task
+    renamed = replace(task, classes=tuple(f"new {name}" for name in task.classes))
+    return replace(problem, task=renamed, train=Examples(replace(items, targets=targets, memo={}), problem.train.rows))
+
+
+def _refuses(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except NotAdmissible:
+        return
+    raise AssertionError("it worked with less than it needs; NotAdmissible would be right")
+
+
+def _require(holds: bool, law: str) -> None:
+    if not holds:
+        raise AssertionError(law)

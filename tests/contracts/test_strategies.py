@@ -1,0 +1,79 @@
+"""The laws of strategies and rankers, over everything registered, on toys where the answer is known."""
+
+import numpy as np
+import pytest
+
+from headstart import registry
+from headstart.errors import NotAdmissible, UnknownName
+from headstart.features import FeatureStore, Lens
+from headstart.strategy import Plan, Recipe
+from headstart.testing import check_ranker, check_strategy, toy_backbone, toy_problem
+
+# Exceptions are declared with their reason and run as expected failures.
+DECLARED: dict[tuple[str, str], str] = {}
+
+
+def lens_for(strategy):
+    full = Lens(((toy_backbone(), "stage2"),), "stage1", FeatureStore())
+    starts = {"nothing": Lens(), "pretrained": full}
+    return full.untrained(slim=True) if strategy.starts_from == "untrained" else starts[strategy.starts_from]
+
+
+@pytest.mark.parametrize("task", ["classification", "multi_label", "regression"])
+@pytest.mark.parametrize("name", registry.names("strategies"))
+def test_laws_of_strategies(name, task, request):
+    if (name, task) in DECLARED:
+        request.applymarker(pytest.mark.xfail(reason=DECLARED[name, task], strict=True))
+    strategy = registry.get("strategies", name)()
+    informative = "columns" if strategy.starts_from != "pretrained" else "features"
+    problem, exam = toy_problem(task=task, informative=informative, n=150, seed=3)
+    if "classes" in strategy.needs and task != "classification":
+        with pytest.raises(NotAdmissible, match="classes"):
+            Recipe(strategy, lens_for(strategy)).fit(problem)
+        return
+    check_strategy(strategy, problem, exam, lens_for(strategy))
+
+
+@pytest.mark.parametrize("name", registry.names("strategies"))
+def test_names_and_facts(name):
+    strategy = registry.get("strategies", name)()
+    assert strategy.name == name
+    assert strategy.starts_from in ("nothing", "untrained", "pretrained")
+    assert "Prefer" in type(strategy).__doc__ or name in ("plain", "scratch", "chance"), "say when to prefer it"
+
+
+@pytest.mark.parametrize("name", registry.names("rankers"))
+@pytest.mark.parametrize("task", ["classification", "multi_label", "regression"])
+def test_laws_of_rankers(name, task):
+    problem, _ = toy_problem(task=task, n=90)
+    features = toy_backbone().features(problem.train.inputs, ["stage2"])["stage2"].rows.astype(float)
+    check_ranker(registry.get("rankers", name), problem.task, features, problem.train.targets)
+
+
+def test_the_law_suite_can_fail():
+    class Forgetful(registry.get("strategies", "nearest_mean")):
+        def fit(self, problem, lens, *, plan, seed):
+            found = super().fit(problem, lens, plan=plan, seed=seed)
+            found.scorer.bias[:] += np.random.default_rng().normal()
+            return found
+
+    problem, exam = toy_problem(n=60)
+    with pytest.raises(AssertionError, match="same seed"):
+        check_strategy(Forgetful(), problem, exam, lens_for(Forgetful()))
+    with pytest.raises(AssertionError, match="permuted"):
+        X = np.random.default_rng(0).normal(size=(60, 4))
+        check_ranker(lambda *_: 0.5, problem.task, X, problem.train.targets)
+
+
+def test_typo_gets_the_nearest_name():
+    with pytest.raises(UnknownName, match="Did you mean 'linear_probe'"):
+        registry.get("strategies", "linear_prob")
+
+
+def test_a_recipe_knows_what_it_draws_on():
+    full = Lens(((toy_backbone(), "stage2"),))
+    probe = registry.get("strategies", "linear_probe")()
+    assert Recipe(probe, full).uses == {"base"}
+    assert Recipe(probe, full.untrained()).uses == frozenset()
+    with pytest.raises(NotAdmissible, match="'linear_probe' needs features, labels"):
+        Recipe(probe, Lens()).fit(toy_problem(n=30)[0], plan=Plan())
