@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart import _events, _training
+from headstart import _events, _network, _training
 from headstart._linear import probe_head
 from headstart.errors import NotAdmissible
 from headstart.features import Lens
@@ -114,16 +114,16 @@ def test_what_was_kept_is_what_was_best():
     """The kept weights give the held-out loss of the best epoch, with and without a running mean."""
     problem, _ = toy_problem(n=60)
     task, examples = problem.task, problem.train
-    inputs = _training.tensor(toy_backbone().prepare(examples.inputs))
+    inputs = _network.tensor(toy_backbone().prepare(examples.inputs))
     encoded, weights = _training.encoded_rows(task, examples)
     rows, held = np.arange(45), np.arange(45, 60)
     for average in (0.0, 0.9):
-        model = _training.Model.of(toy_backbone(pretrained=False).network(), task.width)
+        model = _network.Model.of(toy_backbone(pretrained=False).network(), task.width)
         groups = [{"params": [*model.parameters(), *model.head.parameters()], "lr": 0.02}]
         batches = lambda index, generator: (inputs[index], encoded[index], weights[index])  # noqa: E731
         schedule = _training.Schedule(epochs=15, batch=8, average=average)
         given = {"task": task, "rows": rows, "held": held, "groups": groups, "schedule": schedule}
-        trained = _training.train(model, batches, **given, seed=0, threads=1, what="a test")
+        trained = _training.train(model, batches, **given, seed=0, what="a test")
         reached = _training.evaluate(model, batches, task=task, rows=held)
         assert reached == pytest.approx(min(pair[1] for pair in trained.history))
 
@@ -187,7 +187,7 @@ def test_the_running_mean_copies_batch_norm_statistics():
 
     norm = torch.nn.BatchNorm1d(3)
     module = torch.nn.ModuleDict({"norm": norm})
-    model = _training.Model.of(Network(module, None, lambda x, cut: norm(x), 3), 2)
+    model = _network.Model.of(Network(module, None, lambda x, cut: norm(x), 3), 2)
     mean = _training._RunningMean(model, 0.999)
     norm.train()(torch.randn(64, 3) * 5 + 7)
     mean.update()

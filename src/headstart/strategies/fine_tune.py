@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _training
+from headstart import _network, _training
 from headstart._linear import Head, fit_temperature, probe_head
 from headstart.backbone import feature_taps
 from headstart.strategy import Plan, Predictor
@@ -16,6 +16,10 @@ from headstart.strategy import Plan, Predictor
 if TYPE_CHECKING:
     from headstart.features import Lens
     from headstart.problem import Examples, Problem
+
+Tensors = Mapping[str, Any]
+SCALES = np.geomspace(1.0, 0.05, 20)
+FEW = 400  # fewer rows than this pass several times an epoch
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ class FineTune:
     batch: int = 32
     patience: int = 3
     held_out: float = 0.15
-    smoothing: float = 0.0
+    smoothing: float = 0.1
+    mixup: float = 0.0
+    views: int = 2
     shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
 
     name: ClassVar[str] = "fine_tune"
@@ -53,37 +59,34 @@ class FineTune:
         task, backbone = problem.task, lens.backbone
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
-        views = _training.views_of(backbone, plan.views)
-        final = self._probe(task, examples, lens)
-        first = self._probe(task, examples.take(rows), lens) if len(held) else final
-        model = _training.Model.of(backbone.network(seed=seed), task.width, cut=lens.cut, statistics=False)
-        model.set_head(first.weights, first.bias)
-        start = model.copy()
-        trained = _training.train(
-            model,
-            self._batches(task, examples, lens, views),
-            task=task,
-            rows=rows,
-            held=held,
-            groups=self._groups(model),
-            schedule=_training.Schedule(
-                epochs=min(self.epochs, plan.epochs), batch=self.batch, patience=self.patience, smoothing=self.smoothing
-            ),
-            seed=seed,
-            threads=plan.threads,
-            what=f"fine-tuning {backbone.card.name}",
-        )
-        share, temperature = self._share(model, start, task, examples.take(held), lens, final)
-        # The step away from the probe is added to the probe on all rows, which has seen the held-out part too.
-        step = {name: value - start[name] for name, value in model.copy().items()}
-        model.load(start)
-        model.set_head(final.weights, final.bias)
-        model.load({name: value + share * step[name] for name, value in model.copy().items()})
+        views = _network.views_of(backbone, min(self.views, plan.views))
+        probe = self._probe(task, examples, lens)
+        with _network.contained(plan.threads):
+            model = _network.Model.of(backbone.network(seed=seed), task.width, cut=lens.cut, statistics=False)
+            model.set_head(probe.weights, probe.bias)
+            floor = model.copy()
+            first = self._probe(task, examples.take(rows), lens) if len(held) else probe
+            model.set_head(*self._tempered(model, first, task, examples, lens, rows, held))
+            trained = _training.train(
+                model,
+                self._batches(task, examples, lens, views),
+                task=task,
+                rows=rows,
+                held=held,
+                groups=self._groups(model),
+                schedule=self._schedule(plan, len(rows)),
+                seed=seed,
+                what=f"fine-tuning {backbone.card.name}",
+            )
+            tuned = model.copy()
+            share, temperature = self._share(model, floor, tuned, task, examples.take(held), lens, first)
+            model.load(_between(floor, tuned, share))
         notes = {**trained.notes(), "share": share, "views": len(views)}
-        return Predictor(task, lens, self, _training.NetworkScorer(model), temperature, notes)
+        temperature = probe.temperature if share == 0 else temperature
+        return Predictor(task, lens, self, _network.NetworkScorer(model), temperature, notes)
 
-    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _training.NetworkScorer:
-        return _training.NetworkScorer.restore(state, arrays, lens)
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _network.NetworkScorer:
+        return _network.NetworkScorer.restore(state, arrays, lens)
 
     def _probe(self, task: Any, examples: Examples, lens: Lens) -> Head:
         """The linear probe on the network's last feature row."""
@@ -91,28 +94,56 @@ class FineTune:
         rows = lens.store.features(lens.backbone, examples, [last])[0].rows.astype(np.float64)
         return probe_head(rows, task, examples.targets, weights=task.item_weights(examples.targets))
 
+    def _tempered(
+        self, model: _network.Model, head: Head, task: Any, examples: Examples, lens: Lens, rows: np.ndarray, held: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The probe scaled down until its loss on its own rows is what it is on the held-out ones.
+
+        On wide features a probe fits its own rows almost perfectly. Their loss then has no slope left to teach the layers
+        below, and the noise of the first steps undoes what they know.
+        """
+        last = feature_taps(lens.backbone)[-1].name
+        scores = lens.store.features(lens.backbone, examples, [last])[0].rows @ head.weights + head.bias
+        if not len(held):
+            return head.weights, head.bias
+        honest = task.losses(scores[held] / head.temperature, examples.targets[held]).mean()
+        for scale in SCALES:
+            if task.losses(scale * scores[rows], examples.targets[rows]).mean() >= honest:
+                break
+        return scale * head.weights, scale * head.bias
+
+    def _schedule(self, plan: Plan, rows: int) -> _training.Schedule:
+        return _training.Schedule(
+            epochs=min(self.epochs, plan.epochs),
+            batch=self.batch,
+            patience=self.patience,
+            smoothing=self.smoothing,
+            mixup=self.mixup,
+            passes=int(np.clip(FEW // rows, 1, 8)),
+        )
+
     def _batches(self, task: Any, examples: Examples, lens: Lens, views: tuple[str, ...]) -> _training.Batches:
         """Cached states at the cut, a random view of each item; without a cut, prepared inputs augmented anew."""
         import torch
 
         looks = views if lens.cut is not None else ("",)
-        states = [_training.states_of(lens, examples, lens.cut, view=view) for view in looks]
+        states = [_network.states_of(lens, examples, lens.cut, view=view) for view in looks]
         encoded, weights = _training.encoded_rows(task, examples)
 
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
             if generator is None:
-                return _training.tensor(states[0][index]), encoded[index], weights[index]
+                return _network.tensor(states[0][index]), encoded[index], weights[index]
             look = torch.randint(len(looks), (len(index),), generator=generator).numpy()
-            chosen = _training.tensor(np.stack([states[view][row] for view, row in zip(look, index, strict=True)]))
+            chosen = _network.tensor(np.stack([states[view][row] for view, row in zip(look, index, strict=True)]))
             return _training.augmented(chosen, generator), encoded[index], weights[index]
 
         return batches
 
-    def _groups(self, model: _training.Model) -> list[dict[str, Any]]:
+    def _groups(self, model: _network.Model) -> list[dict[str, Any]]:
         """One group a stage, slower the deeper it lies; the head at its own rate."""
         parameters = dict(model.network.module.named_parameters())
         groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": self.head_rate, "weight_decay": 0.0}]
-        for depth, names in enumerate(reversed(_training.stages_above(model.network, model.cut))):
+        for depth, names in enumerate(reversed(_network.stages_above(model.network, model.cut))):
             rate = self.rate * self.decay**depth
             groups += [
                 {"params": found, "lr": rate, "weight_decay": decay}
@@ -125,18 +156,24 @@ class FineTune:
         return groups
 
     def _share(
-        self, model: _training.Model, start: Mapping[str, Any], task: Any, held: Examples, lens: Lens, probe: Head
+        self, model: _network.Model, floor: Tensors, tuned: Tensors, task: Any, held: Examples, lens: Lens, first: Head
     ) -> tuple[float, float]:
-        """How far to go from the probe to the tuned weights, by held-out log-loss; and the temperature there."""
+        """How far to go from the probe to the tuned weights, by held-out log-loss; and the temperature there.
+
+        ``first`` is the probe that has not seen the held-out rows.
+        """
         if not len(held):
-            return (0.5 if 0.5 in self.shares else self.shares[-1]), probe.temperature
-        tuned, states = model.copy(), _training.states_of(lens, held, lens.cut)
-        found = []
+            return (0.5 if 0.5 in self.shares else self.shares[-1]), first.temperature
+        model.load(floor)
+        model.set_head(first.weights, first.bias)
+        blind, states, found = model.copy(), _network.states_of(lens, held, lens.cut), []
         for share in self.shares:
-            model.load({name: (1 - share) * start[name] + share * value for name, value in tuned.items()})
+            model.load(_between(blind, tuned, share))
             scores = model.predict(states)
             temperature = fit_temperature(scores, task, held.targets)
             found.append((float(task.losses(scores / temperature, held.targets).mean()), share, temperature))
-        model.load(tuned)
-        _, share, temperature = min(found)
-        return share, probe.temperature if share == 0 else temperature
+        return min(found)[1:]
+
+
+def _between(floor: Tensors, tuned: Tensors, share: float) -> dict[str, Any]:
+    return {name: (1 - share) * value + share * tuned[name] for name, value in floor.items()}

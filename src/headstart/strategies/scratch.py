@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from headstart import _network, _training
+from headstart._linear import fit_temperature
 from headstart.errors import NotAdmissible
+from headstart.strategy import Plan, Predictor
 
 if TYPE_CHECKING:
-    from headstart._training import NetworkScorer
     from headstart.features import Lens
-    from headstart.problem import Problem
-    from headstart.strategy import Plan, Predictor
+    from headstart.problem import Examples, Problem
 
 FEW = 400  # fewer rows than this pass several times an epoch
 
@@ -55,10 +56,6 @@ class Scratch:
         return not self.full
 
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
-        from headstart import _training
-        from headstart._linear import fit_temperature
-        from headstart.strategy import Predictor
-
         backbone, task = lens.backbone, problem.task
         if backbone.pretrained:
             raise NotAdmissible(
@@ -67,46 +64,43 @@ class Scratch:
             )
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
-        model = _training.Model.of(backbone.network(seed=seed), task.width)
-        trained = _training.train(
-            model,
-            self._batches(problem, lens, examples),
-            task=task,
-            rows=rows,
-            held=held,
-            groups=self._groups(model),
-            schedule=_training.Schedule(
-                epochs=plan.epochs,
-                batch=self.batch,
-                patience=max(3, round(self.patience * plan.epochs)),
-                mixup=self.mixup,
-                smoothing=self.smoothing,
-                average=self.average,
-                passes=int(np.clip(FEW // len(rows), 1, 8)),
-            ),
-            seed=seed,
-            threads=plan.threads,
-            what=f"training {backbone.card.name} from scratch",
+        with _network.contained(plan.threads):
+            model = _network.Model.of(backbone.network(seed=seed), task.width)
+            trained = _training.train(
+                model,
+                self._batches(task, examples, lens),
+                task=task,
+                rows=rows,
+                held=held,
+                groups=self._groups(model),
+                schedule=self._schedule(plan, len(rows)),
+                seed=seed,
+                what=f"training {backbone.card.name} from scratch",
+            )
+            views = _network.views_of(backbone, 2) if self.flip else ("",)
+            scorer = _network.NetworkScorer(model, views)
+            stopped_on = examples.take(held)
+            temperature = fit_temperature(scorer.scores(stopped_on, lens), task, stopped_on.targets) if len(held) else 1.0
+        return Predictor(task, lens, self, scorer, temperature, trained.notes())
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _network.NetworkScorer:
+        return _network.NetworkScorer.restore(state, arrays, lens)
+
+    def _schedule(self, plan: Plan, rows: int) -> _training.Schedule:
+        return _training.Schedule(
+            epochs=plan.epochs,
+            batch=self.batch,
+            patience=max(3, round(self.patience * plan.epochs)),
+            mixup=self.mixup,
+            smoothing=self.smoothing,
+            average=self.average,
+            passes=int(np.clip(FEW // rows, 1, 8)),
         )
-        views = _training.views_of(backbone, 2) if self.flip else ("",)
-        scorer = _training.NetworkScorer(model, views)
-        stopped_on = examples.take(held)
-        temperature = fit_temperature(scorer.scores(stopped_on, lens), task, stopped_on.targets) if len(held) else 1.0
-        notes = {"epochs": len(trained.history), "best_epoch": trained.best_epoch, "ended": trained.ended}
-        return Predictor(
-            task, lens, self, scorer, temperature, {**notes, "history": [list(pair) for pair in trained.history]}
-        )
 
-    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> NetworkScorer:
-        from headstart._training import NetworkScorer
-
-        return NetworkScorer.restore(state, arrays, lens)
-
-    def _batches(self, problem: Problem, lens: Lens, examples: Any) -> Any:
-        from headstart import _training
-
-        inputs = _training.tensor(_training.states_of(lens, examples, None))
-        encoded, weights = _training.encoded_rows(problem.task, examples)
+    def _batches(self, task: Any, examples: Examples, lens: Lens) -> _training.Batches:
+        """Inputs as they are, or augmented anew each time when a generator is given."""
+        inputs = _network.tensor(_network.states_of(lens, examples, None))
+        encoded, weights = _training.encoded_rows(task, examples)
 
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
             chosen = inputs[index]
@@ -116,7 +110,7 @@ class Scratch:
 
         return batches
 
-    def _groups(self, model: Any) -> list[dict[str, Any]]:
+    def _groups(self, model: _network.Model) -> list[dict[str, Any]]:
         """Weights decay; biases and norms do not."""
         moving = [*model.parameters(), *model.head.parameters()]
         decayed = [parameter for parameter in moving if parameter.ndim > 1]

@@ -1,0 +1,184 @@
+"""A network that is trained from a cut upward, with a linear head: what moves, what is stored, what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from headstart.backbone import Backbone, Network
+    from headstart.features import Lens
+    from headstart.problem import Examples
+
+CHUNK = 32  # rows a prediction batch, always filled up: a row's score does not depend on how many are asked for
+PART = 1024  # items whose inputs are in memory at once while predicting
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network that is trained above ``cut`` (None: all of it) and a linear head on its last feature row.
+
+    ``statistics`` says whether batch-norm layers keep learning their running means; otherwise they stay in eval mode.
+    """
+
+    network: Network
+    head: Any
+    cut: str | None = None
+    statistics: bool = True
+    moving: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, network: Network, width: int, *, cut: str | None = None, statistics: bool = True) -> Model:
+        """The model with a head of zeros. Everything below the cut stops asking for gradients."""
+        import torch
+
+        head = torch.nn.Linear(network.width, width)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        moving = tuple(name for stage in stages_above(network, cut) for name in stage)
+        for name, parameter in network.module.named_parameters():
+            parameter.requires_grad_(name in moving)
+        return cls(network, head, cut, statistics, moving)
+
+    def scores(self, states: Any) -> Any:
+        """Raw scores (n, K) of a tensor of states at the cut."""
+        return self.head(self.network.above(states, self.cut))
+
+    def mode(self, *, training: bool) -> None:
+        import torch
+
+        self.network.module.train(training)
+        if training and not self.statistics:
+            for module in self.network.module.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def set_head(self, weights: np.ndarray, bias: np.ndarray) -> None:
+        """Put a linear head (width, K) and (K,) on the last feature row."""
+        import torch
+
+        self.head.weight.data.copy_(torch.from_numpy(np.ascontiguousarray(weights.T)))
+        self.head.bias.data.copy_(torch.from_numpy(np.asarray(bias)))
+
+    def parameters(self) -> list[Any]:
+        """The network's parameters that move, without the head."""
+        own = dict(self.network.module.named_parameters())
+        return [own[name] for name in self.moving]
+
+    def tensors(self) -> dict[str, Any]:
+        """Everything that training may change, by name: not copies."""
+        own = dict(self.network.module.named_parameters())
+        found = {f"network.{name}": own[name].data for name in self.moving}
+        if self.statistics:
+            floats = ((name, value) for name, value in self.network.module.named_buffers() if value.is_floating_point())
+            found.update({f"network.{name}": value for name, value in floats})
+        return {**found, "head.weight": self.head.weight.data, "head.bias": self.head.bias.data}
+
+    def copy(self) -> dict[str, Any]:
+        return {name: value.clone() for name, value in self.tensors().items()}
+
+    def load(self, tensors: Mapping[str, Any]) -> None:
+        for name, value in self.tensors().items():
+            value.copy_(tensors[name])
+
+    def finite(self) -> bool:
+        return all(bool(value.isfinite().all()) for value in self.tensors().values())
+
+    def predict(self, states: np.ndarray) -> np.ndarray:
+        """Raw scores (n, K), float64, in eval mode and in batches of one fixed size."""
+        import torch
+
+        self.mode(training=False)
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(states), CHUNK):
+                part = states[start : start + CHUNK]
+                full = part if len(part) == CHUNK else np.concatenate([part, np.repeat(part[:1], CHUNK - len(part), axis=0)])
+                found.append(self.scores(tensor(full))[: len(part)].double().numpy())
+        return np.concatenate(found) if found else np.zeros((0, self.head.out_features))
+
+
+def stages_above(network: Network, cut: str | None) -> list[list[str]]:
+    """Names of the parameters in each stage above ``cut``, from the cut to the output."""
+    names = [name for name, _ in network.module.named_parameters()]
+    if not network.stages:
+        return [names]
+    taps = [tap for tap, _ in network.stages]
+    above = network.stages[taps.index(cut) + 1 if cut is not None else 0 :]
+    return [[name for name in names if name.startswith(tuple(prefixes))] for _, prefixes in above]
+
+
+def views_of(backbone: Backbone, wanted: int) -> tuple[str, ...]:
+    """The item as it is, and up to ``wanted`` − 1 augmented views of its kind: a mirror image, then crops."""
+    views = ("flip", *(f"crop-{k}{'-flip' * (k % 2)}" for k in range(1, wanted))) if backbone.card.kind == "image" else ()
+    return ("", *views[: max(0, wanted - 1)])
+
+
+def states_of(lens: Lens, examples: Examples, cut: str | None, *, view: str = "") -> np.ndarray:
+    """What the network is trained on: prepared inputs, or the cached states at the cut."""
+    if cut is None:
+        return np.asarray(lens.backbone.prepare(examples.inputs, view=view))
+    return lens.store.states(lens.backbone, examples, cut, view=view)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkScorer:
+    """A trained network's raw scores, averaged over ``views`` of each item (a photo and its mirror image)."""
+
+    model: Model
+    views: tuple[str, ...] = ("",)
+
+    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+        parts = []
+        for start in range(0, len(examples), PART):
+            part = examples.take(np.arange(start, min(start + PART, len(examples))))
+            views = [self.model.predict(states_of(lens, part, self.model.cut, view=view)) for view in self.views]
+            parts.append(np.mean(views, axis=0))
+        return np.concatenate(parts) if parts else np.zeros((0, self.model.head.out_features))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The tensors above the cut and the head; whatever did not move is the backbone's."""
+        arrays = {name: value.numpy().copy() for name, value in self.model.tensors().items()}
+        learned = {
+            "scorer": "network",
+            "cut": self.model.cut,
+            "views": list(self.views),
+            "statistics": self.model.statistics,
+        }
+        return learned, arrays
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> NetworkScorer:
+        import torch
+
+        network, width = lens.backbone.network(), len(arrays["head.bias"])
+        model = Model.of(network, width, cut=state["cut"], statistics=state["statistics"])
+        model.load({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        model.mode(training=False)
+        return cls(model, tuple(state["views"]))
+
+
+def tensor(states: np.ndarray) -> Any:
+    """A torch tensor of states: half precision (how they are stored) becomes single, bytes stay bytes."""
+    import torch
+
+    found = torch.from_numpy(np.ascontiguousarray(states))
+    return found.float() if found.is_floating_point() else found
+
+
+@contextmanager
+def contained(threads: int) -> Iterator[None]:
+    """Within the block, torch uses at most ``threads`` threads; afterwards its global state is as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(threads, before)))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before)
