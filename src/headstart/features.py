@@ -7,6 +7,7 @@ at any moment, or several processes at once, cost time and nothing else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -100,8 +101,13 @@ class FeatureStore:
 
     def trim(self) -> int:
         """Bring the folder under its cap; the bytes that were freed."""
+        if self.path is None:
+            return 0
+        for stale in self.path.rglob(".*.tmp"):  # what killed writers left; a living one is younger than a day
+            if time.time() - stale.stat().st_mtime > 86400:
+                stale.unlink(missing_ok=True)
         freed, size = 0, self.size()
-        if self.path is None or size <= self.cap_bytes:
+        if size <= self.cap_bytes:
             return 0
         root = self.path
 
@@ -144,17 +150,16 @@ class FeatureStore:
         return [known[item] for item in examples.fingerprints]
 
     def _commit(self, group: str, items: list[str], rows: np.ndarray, offsets: np.ndarray, more: dict[str, Any]) -> None:
+        if self.path is not None:
+            file = self.path / group / f"{_io.fingerprint(items)[:16]}.npy"
+            _io.write_array(file, rows)
+            record = {"format": FORMAT, "items": items, "offsets": offsets.tolist(), **more}
+            _io.write_json(file.with_suffix(".json"), {**record, "digest": _io.digest(np.ascontiguousarray(rows).data)})
+            rows = _io.read_array(file, mapped=True)  # the memory goes back: a store may be larger than it
         shard = _Shard(rows, offsets, more["taps"])
         index = self._shards.setdefault(group, {})
         for row, item in enumerate(items):
             index.setdefault(item, (shard, row))
-        if self.path is None:
-            return
-        name = _io.fingerprint(items)[:16]
-        file = self.path / group / f"{name}.npy"
-        _io.write_array(file, rows)
-        record = {"format": FORMAT, "items": items, "offsets": offsets.tolist(), **more}
-        _io.write_json(file.with_suffix(".json"), {**record, "digest": _io.digest(np.ascontiguousarray(rows).data)})
 
     def _index(self, group: str, *, fresh: bool = False) -> dict[str, tuple[_Shard, int]]:
         if self.path is None or (group in self._shards and not fresh):

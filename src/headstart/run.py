@@ -143,6 +143,12 @@ class Run:
         """Add ``facts`` to run.json."""
         self._note(**facts)
 
+    def spent(self, *, seconds: float, peak_memory: int) -> None:
+        """Add what one call spent: a run that was continued cost the sum of its calls."""
+        known = self._about()
+        peak = max(known.get("peak_memory", 0), peak_memory)
+        self._note(seconds=known.get("seconds", 0.0) + seconds, peak_memory=peak)
+
     def _about(self) -> dict[str, Any]:
         found = _io.read_json(self.folder / "run.json")
         if not isinstance(found, dict) or not isinstance(found.get("format"), int):

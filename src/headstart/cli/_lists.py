@@ -67,7 +67,10 @@ def _cards(found: list[dict[str, Any]]) -> list[str]:
             for one in found
         ]
     )
-    told = [[line, f"    trained on {one['trained_on']}", f"    licence: {one['licence']}"] for line, one in zip(head, found, strict=True)]
+    told = [
+        [line, f"    trained on {one['trained_on']}", f"    licence: {one['licence']}"]
+        for line, one in zip(head, found, strict=True)
+    ]
     own = "Also: own:FOLDER (saved here), transformers:FOLDER, timm:ARCHITECTURE@FILE.safetensors"
     return [*(line for lines in told for line in lines), own]
 

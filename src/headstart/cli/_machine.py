@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,12 @@ def lines(found: dict[str, Any]) -> list[str]:
     """``examine``'s facts for the eye."""
     memory = size(found["memory_bytes"]) if found["memory_bytes"] else "unknown"
     cache = found["cache"]
+    held = size(cache["bytes"]) + ("" if cache["writable"] else ", not writable: set HEADSTART_CACHE")
     rows = [
         ("headstart", found["headstart"] or "not installed as a package"),
         ("python", f"{found['python']}, {found['system']}"),
         ("machine", f"{found['cores']} cores, {memory} of memory"),
-        ("cache", f"{cache['folder']} ({size(cache['bytes'])}{'' if cache['writable'] else ', NOT WRITABLE: set HEADSTART_CACHE'})"),
+        ("cache", f"{cache['folder']} ({held})"),
         *((name, known or f"MISSING: pip install {name}") for name, known in found["libraries"].items()),
     ]
     for extra, names in found["extras"].items():
@@ -71,14 +73,10 @@ def _cores() -> int:
 def _memory() -> int | None:
     """Bytes that this process may use: the machine's, or the container's limit."""
     found = []
-    try:
+    with suppress(AttributeError, OSError, ValueError):  # not every system tells
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):  # not every system tells
-        pass
-    try:
+    with suppress(OSError, ValueError):  # no container, or one without a limit
         found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit
-        pass
     return min(found, default=None)
 
 

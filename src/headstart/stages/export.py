@@ -12,7 +12,7 @@ import numpy as np
 
 from headstart import _io
 from headstart._linear import LinearScorer
-from headstart._training import NetworkScorer
+from headstart._network import NetworkScorer
 from headstart.errors import NotAdmissible, UnknownName
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def _of_linear(predictor: Predictor, scorer: LinearScorer) -> Any:
 def _of_network(predictor: Predictor, scorer: NetworkScorer) -> Any:
     trained = scorer.model
     if not set(scorer.views) <= {"", "flip"}:
-        raise NotAdmissible(f"Scores averaged over the views {', '.join(scorer.views)} cannot be written as ONNX; 'flip' can.")
+        raise NotAdmissible(
+            f"Scores averaged over the views {', '.join(scorer.views)} cannot be written as ONNX; 'flip' can."
+        )
     model = predictor.lens.backbone.onnx(trained.network.module)
     if trained.cut is not None:
         _round_at(model, trained.cut)
@@ -79,7 +81,7 @@ def _of_network(predictor: Predictor, scorer: NetworkScorer) -> Any:
 
 def _with_head(model: Any, predictor: Predictor, weights: np.ndarray, bias: np.ndarray, *, mirrored: bool = False) -> Any:
     """Append the head, in double precision as ``predict`` has it, and make its answers the outputs."""
-    from onnx import TensorProto, helper
+    from onnx import TensorProto
 
     body, task = model.graph, predictor.task
     last = body.output[0].name
@@ -94,7 +96,9 @@ def _with_head(model: Any, predictor: Predictor, weights: np.ndarray, bias: np.n
     if task.link == "identity":
         column = draft.node("Squeeze", scores, draft.constant(np.asarray([1], dtype=np.int64)))
         scale, mean = getattr(task, "scale", 1.0), getattr(task, "mean", 0.0)
-        value = draft.node("Add", draft.node("Mul", column, draft.constant(np.asarray(scale))), draft.constant(np.asarray(mean)))
+        value = draft.node(
+            "Add", draft.node("Mul", column, draft.constant(np.asarray(scale))), draft.constant(np.asarray(mean))
+        )
         outputs.append(draft.output("value", value, TensorProto.FLOAT, ["n"]))
     else:
         proba = draft.node("Softmax", scores, axis=1) if task.link == "softmax" else draft.node("Sigmoid", scores)
@@ -205,7 +209,7 @@ def _about(predictor: Predictor, model: Any, outputs: tuple[str, ...]) -> dict[s
 def _sizing(preprocessing: Mapping[str, Any]) -> list[str]:
     """What must be done to a photo before the file can read it."""
     side, crop = preprocessing["side"], preprocessing.get("crop", 1.0)
-    area = f"the middle square, {crop:g} of the short side" if crop else "the whole photo, squashed"
+    area = f"the middle square, as wide as {crop:.0%} of the short side" if crop else "the whole photo, squashed"
     return [
         "turn the photo upright as its EXIF orientation says, and make it RGB",
         f"take {area}",

@@ -1,0 +1,126 @@
+"""What commands that read data share: their options, how these become a problem, and where files may be written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart import _io
+from headstart.errors import ProblemError, RunError
+
+if TYPE_CHECKING:
+    from headstart.features import FeatureStore, Lens
+    from headstart.problem import Exam, Problem
+    from headstart.readers import Options
+
+Data = Annotated[
+    str, typer.Argument(metavar="PATH", help="Folder of class folders, table (CSV, TSV, Parquet, JSONL) or .npz.")
+]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Folder that `headstart transfer` wrote.")]
+Reader = Annotated[str, typer.Option(help="folder, table or arrays; by default what the path looks like.")]
+Task = Annotated[str, typer.Option(help="classification, multi_label or regression; by default what the labels look like.")]
+Label = Annotated[str | None, typer.Option(help="Column with the labels (default: 'label' or 'target').")]
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", "--inputs", help="Column with image paths or numbers; repeatable.")
+]
+Split = Annotated[str | None, typer.Option(help="Column that says train, valid or test (default: 'split').")]
+Block = Annotated[str | None, typer.Option(help="Column of what must stay together: patient, speaker, day.")]
+Slices = Annotated[list[str] | None, typer.Option("--slice", help="Column by which scores are also reported; repeatable.")]
+Metric = Annotated[
+    str | None, typer.Option(help="accuracy, balanced_accuracy, macro_f1, micro_f1 or r2, as the task has it.")
+]
+Weights = Annotated[str | None, typer.Option(help="'balanced' weighs rare classes up in training.")]
+Backbones = Annotated[list[str] | None, typer.Option("--backbone", help="Pre-trained model to consider; repeatable.")]
+Strategies = Annotated[list[str] | None, typer.Option("--strategy", help="Way to transfer, or without; repeatable.")]
+BudgetTime = Annotated[str, typer.Option("--budget", help="Time to plan for: 90s, 10m, 1h30m.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at an item that cannot be used, instead of leaving it out.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def options_of(
+    label: str | None,
+    inputs: list[str] | None,
+    split: str | None,
+    block: str | None,
+    slices: list[str] | None = None,
+) -> Options:
+    """What the user said about where things stand."""
+    from headstart.readers import Options
+
+    return Options(inputs=tuple(inputs or ()), label=label, split=split, block=block, slices=tuple(slices or ()))
+
+
+def read_problem(
+    path: str,
+    reader: str,
+    task: str,
+    options: Options,
+    *,
+    metric: str | None = None,
+    class_weights: str | None = None,
+    strict: bool = False,
+) -> tuple[Problem, Exam | None]:
+    """The problem in the data at ``path``, and its exam if it has a test part."""
+    from headstart.stages.read import read
+
+    return read(path, reader=reader, task=task, options=options, metric=metric, class_weights=class_weights, strict=strict)
+
+
+def check_names(backbones: Sequence[str] | None, strategies: Sequence[str] | None) -> None:
+    """A typo should not cost the reading of ten thousand photos."""
+    from headstart import backbones as sources
+    from headstart import registry
+
+    for name in strategies or ():
+        registry.get("strategies", name)
+    for name in backbones or ():
+        sources.find(name)
+
+
+def check_kind(problem: Problem, backbone: str) -> None:
+    """``ProblemError`` if ``backbone`` reads another kind of items."""
+    from headstart.backbones import find
+
+    reads = find(backbone).card.kind
+    if reads != problem.kind:
+        raise ProblemError(
+            f"'{backbone}' reads {reads} items; the data holds {problem.kind} items. Choose another backbone."
+        )
+
+
+def store() -> FeatureStore:
+    """The feature store that every command shares."""
+    from headstart.features import FeatureStore
+
+    return FeatureStore(_io.cache_folder() / "features")
+
+
+def new_file(name: str, force: bool, *, suffixes: tuple[str, ...] = ()) -> Path:
+    """The path ``name``, if it may be written."""
+    place = Path(name)
+    if suffixes and place.suffix.lower() not in suffixes:
+        raise ProblemError(f"'{name}' ends in '{place.suffix}'; {' or '.join(suffixes)} is needed. Rename it.")
+    if place.exists() and not force:
+        raise RunError(f"{place} exists and is not overwritten. Choose another name with --out, or say --force.")
+    return place
+
+
+def write_features(place: Path, problem: Problem, exam: Exam | None, lens: Lens) -> None:
+    """The rows that ``lens`` reads, with targets, names and parts, as one .npz of plain arrays."""
+    import io
+
+    import numpy as np
+
+    parts = {**problem.parts(), **({"test": exam.examples} if exam else {})}
+    X = np.concatenate([lens.matrix(part) for part in parts.values()]).astype(np.float32)
+    targets = np.concatenate([np.asarray(problem.task.encode(part.targets)) for part in parts.values()])
+    names = np.asarray([name for part in parts.values() for name in part.names], dtype=str)
+    split = np.repeat(list(parts), [len(part) for part in parts.values()])
+    buffer = io.BytesIO()
+    np.savez(buffer, X=X, y=targets, names=names, split=split, classes=np.asarray(problem.task.labels, dtype=str))
+    _io.write_bytes(place, buffer.getvalue())
