@@ -104,14 +104,14 @@ def test_early_stop_keeps_the_best_epoch():
     held = [pair[1] for pair in predictor.notes["history"]]
     best = predictor.notes["best_epoch"]
     assert predictor.notes["ended"] == "patience"
-    assert len(held) == best + 4  # a tenth of the epochs without a better one
-    assert best == 0 or held[best - 1] == min(held)
+    assert len(held) - 4 <= best < len(held) < 40  # a tenth of the epochs without a lower one
+    assert best == 0 or held[best - 1] < min(held) + 0.1
     progress = [event for event in heard if event.kind == "progress" and "scratch" in event.message]
     assert [event.data["done"] for event in progress] == list(range(1, len(held) + 1))
 
 
 def test_what_was_kept_is_what_was_best():
-    """The kept weights give the held-out loss of the best epoch, with and without a running mean."""
+    """The kept weights give the held-out loss of the epoch that is named, with and without a running mean."""
     problem, _ = toy_problem(n=60)
     task, examples = problem.task, problem.train
     inputs = _network.tensor(toy_backbone().prepare(examples.inputs))
@@ -124,8 +124,9 @@ def test_what_was_kept_is_what_was_best():
         schedule = _training.Schedule(epochs=15, batch=8, average=average)
         given = {"task": task, "rows": rows, "held": held, "groups": groups, "schedule": schedule}
         trained = _training.train(model, batches, **given, seed=0, what="a test")
-        reached = _training.evaluate(model, batches, task=task, rows=held)
-        assert reached == pytest.approx(min(pair[1] for pair in trained.history))
+        reached = _training.evaluate(model, batches, task=task, rows=held).mean()
+        assert reached == pytest.approx(trained.history[trained.best_epoch - 1][1])
+        assert reached < trained.history[0][1]
 
 
 def test_share_zero_is_the_probe():
@@ -217,3 +218,43 @@ def test_examples_in_order_are_the_same_examples():
     assert isinstance(turned, Examples)
     assert turned.fingerprints == _training.in_order(problem.train).fingerprints
     assert sorted(turned.names) == sorted(problem.train.names)
+
+
+def test_the_toy_backbone_is_one_network_in_numpy_torch_and_onnx():
+    import onnxruntime
+    import torch
+
+    backbone, rows = toy_backbone(), toy_problem(n=40, exam=2)[0].train.inputs
+    stages, network = ("stage1", "stage2", "stage3"), toy_backbone().network()
+    found = backbone.features(rows, stages)
+    x = _network.tensor(backbone.prepare(rows))
+    with torch.inference_mode():
+        whole = network.above(x, None)
+        for stage in stages:
+            state = network.below(x, stage)
+            np.testing.assert_allclose(state.numpy(), found[stage].rows, atol=1e-5)
+            assert torch.equal(network.above(state, stage), whole)
+    session = onnxruntime.InferenceSession(backbone.onnx().SerializeToString())
+    np.testing.assert_allclose(session.run(None, {"input": backbone.prepare(rows)})[0], found["stage3"].rows, atol=1e-5)
+
+
+def test_the_toy_world_is_as_planted():
+    from headstart.strategies.linear_probe import LinearProbe
+
+    def probed(informative: str, **backbone: bool) -> float:
+        problem, exam = toy_problem(informative=informative)
+        return score(Recipe(LinearProbe(), Lens(((toy_backbone(**backbone), "stage2"),))).fit(problem), exam)
+
+    assert probed("features") > 0.85
+    assert probed("features", useful=False) < 0.55
+    assert probed("columns") < 0.75
+    assert probed("nothing") < 0.45
+    assert toy_problem(seed=3)[0].spec() == toy_problem(seed=3)[0].spec() != toy_problem(seed=4)[0].spec()
+
+
+def test_a_tie_goes_to_the_later_epoch():
+    best = np.array([1.0, 2.0, 3.0, 4.0])
+    assert _training._as_good(best - 0.1, best)
+    assert _training._as_good(best + np.array([0.5, -0.4, 0.5, -0.4]), best)  # higher, but not by more than chance
+    assert not _training._as_good(best + 0.1, best)  # higher for every row
+    assert not _training._as_good(best * np.nan, best)

@@ -78,6 +78,8 @@ def train(
 ) -> Training:
     """Train ``model`` in place on ``rows``; it ends with the weights that were best on ``held``.
 
+    Best means the latest epoch that the held-out rows cannot tell from the lowest loss (within one standard error): a few
+    dozen rows are noisy, and weights at the end of the schedule have settled.
     Without held-out rows the whole schedule runs and the last weights stay. ``groups`` are AdamW's parameter groups, each
     with its ``lr``.
     """
@@ -91,30 +93,34 @@ def train(
         steps = schedule.passes * math.ceil(len(rows) / schedule.batch)
         rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _cosine(schedule, steps))
         mean = _RunningMean(model, schedule.average)
-        kept = (evaluate(model, batches, task=task, rows=held), 0, model.copy())
+        lowest, best = 0, evaluate(model, batches, task=task, rows=held)
+        kept = (0, model.copy())
         for epoch in range(1, schedule.epochs + 1):
             loss = _epoch(model, batches, task, rows, schedule, optimiser, rate, generator, mean)
             live = mean.swap_in()
-            reached = evaluate(model, batches, task=task, rows=held) if math.isfinite(loss) else math.nan
-            if math.isfinite(loss) and (reached < kept[0] or (len(held) == 0 and model.finite())):
-                kept = (reached, epoch, model.copy())
+            losses = evaluate(model, batches, task=task, rows=held)
+            if math.isfinite(loss) and (_as_good(losses, best) if len(held) else model.finite()):
+                kept = (epoch, model.copy())
+                if losses.sum() < best.sum():
+                    lowest, best = epoch, losses
             model.load(live)
+            reached = float(losses.mean()) if len(held) else math.nan
             history.append((loss, reached))
             emit("progress", what, done=epoch, total=schedule.epochs, loss=loss, held_out=reached)
             if not math.isfinite(loss):
                 ended = "diverged"
                 emit("warning", f"{what}: the loss is no number any more in epoch {epoch}; the best weights so far stay.")
                 break
-            if len(held) and epoch - kept[1] >= schedule.patience:
+            if len(held) and epoch - lowest >= schedule.patience:
                 ended = "patience"
                 break
-        model.load(kept[2])
+        model.load(kept[1])
     model.mode(training=False)
-    return Training(kept[1], tuple(history), time.monotonic() - started, ended)
+    return Training(kept[0], tuple(history), time.monotonic() - started, ended)
 
 
-def evaluate(model: Model, batches: Batches, *, task: Task, rows: np.ndarray) -> float:
-    """Mean weighted loss on ``rows`` as they are; NaN without rows.
+def evaluate(model: Model, batches: Batches, *, task: Task, rows: np.ndarray) -> np.ndarray:
+    """Weighted losses of ``rows`` as they are, one a row.
 
     Scores of classes are taken at the temperature that suits them best: the predictor gets one too, and a network should
     not be stopped for being too sure of itself.
@@ -123,13 +129,22 @@ def evaluate(model: Model, batches: Batches, *, task: Task, rows: np.ndarray) ->
 
     model.mode(training=False)
     temperatures = TEMPERATURES if getattr(task, "link", "identity") != "identity" else (1.0,)
-    totals = np.zeros(len(temperatures))
+    found = [np.zeros((len(temperatures), 0))]
     with torch.no_grad():
         for start in range(0, len(rows), CHUNK):
             inputs, encoded, weights = batches(rows[start : start + CHUNK], None)
             scores = model.scores(inputs)
-            totals += [float((task.loss(scores / t, encoded) * weights).sum()) for t in temperatures]
-    return float(totals.min()) / len(rows) if len(rows) else math.nan
+            found.append(np.stack([(task.loss(scores / t, encoded) * weights).double().numpy() for t in temperatures]))
+    losses = np.concatenate(found, axis=1)
+    return losses[int(np.argmin(np.nan_to_num(losses.sum(axis=1), nan=np.inf)))]
+
+
+def _as_good(losses: np.ndarray, best: np.ndarray) -> bool:
+    """Whether ``losses`` are lower than ``best`` on average, or higher by less than one standard error of the difference."""
+    more = losses - best
+    if not np.isfinite(more).all():
+        return False
+    return bool(more.mean() < 0 or more.mean() < more.std() / math.sqrt(len(more)))
 
 
 def _epoch(
@@ -173,19 +188,19 @@ def _loss(model: Model, task: Task, inputs: Any, encoded: Any, weights: Any, sch
 
     link = getattr(task, "link", "identity")
 
-    def smoothed(scores: Any, targets: Any) -> Any:
+    def weighted(scores: Any, targets: Any, weights: Any) -> Any:
         loss = task.loss(scores, targets)
         if schedule.smoothing and link == "softmax":
             loss = (1 - schedule.smoothing) * loss - schedule.smoothing * scores.log_softmax(dim=1).mean(dim=1)
-        return loss * weights
+        return (loss * weights).mean()
 
     if not schedule.mixup or link == "identity":
-        return smoothed(model.scores(inputs), encoded).mean()
+        return weighted(model.scores(inputs), encoded, weights)
     seed = int(torch.randint(2**31, (1,), generator=generator))
     share = float(np.random.default_rng(seed).beta(schedule.mixup, schedule.mixup))
     other = torch.randperm(len(inputs), generator=generator)
     scores = model.scores(share * inputs.float() + (1 - share) * inputs[other].float())
-    return (share * smoothed(scores, encoded) + (1 - share) * smoothed(scores, encoded[other])).mean()
+    return share * weighted(scores, encoded, weights) + (1 - share) * weighted(scores, encoded[other], weights[other])
 
 
 class _RunningMean:
@@ -243,19 +258,11 @@ def encoded_rows(task: Task, examples: Examples) -> tuple[Any, Any]:
     return (encoded.float() if encoded.is_floating_point() else encoded), plain
 
 
-def augmented(
-    images: Any,
-    generator: Any,
-    *,
-    area: float = 0.35,
-    flip: bool = True,
-    light: float = 0.3,
-    sizes: tuple[float, ...] = (1.0,),
-) -> Any:
+def augmented(images: Any, generator: Any, *, area: float = 0.35, flip: bool = True, light: float = 0.3) -> Any:
     """Random crops of at least ``area`` of each image, mirrored half the time, with other brightness and contrast.
 
-    ``images`` is a uint8 tensor (n, side, side, 3), and so is the answer; its side is one of ``sizes`` times the old one,
-    drawn for the whole batch. Anything else (rows of numbers) comes back as it is.
+    ``images`` is a uint8 tensor (n, side, side, 3), and so is the answer. Anything else (rows of numbers, states inside a
+    network) comes back as it is.
     """
     import torch
     from torch.nn.functional import affine_grid, grid_sample
@@ -271,9 +278,8 @@ def augmented(
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = wide * mirror, high
     theta[:, 0, 2], theta[:, 1, 2] = (1 - wide) * (2 * draw[3] - 1), (1 - high) * (2 * draw[4] - 1)
-    side = round(images.shape[1] * sizes[int(torch.randint(len(sizes), (1,), generator=generator))])
-    grid = affine_grid(theta, [n, 3, side, side], align_corners=False)
-    pixels = grid_sample(images.permute(0, 3, 1, 2).float(), grid, align_corners=False)
+    pixels = images.permute(0, 3, 1, 2).float()
+    pixels = grid_sample(pixels, affine_grid(theta, list(pixels.shape), align_corners=False), align_corners=False)
     gain = 1 + light * (2 * torch.rand(2, n, 1, 1, 1, generator=generator) - 1)
     middle = pixels.mean(dim=(1, 2, 3), keepdim=True)
     pixels = ((pixels - middle) * gain[0] + middle) * gain[1]

@@ -49,7 +49,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, index = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ProblemError(
-                f"y has one class, {self.classes_[0]!r}; at least 2 classes are needed. Add items of another."
+                f"y has one class, {self.classes_[0]!r}; 2 or more classes are needed. Add items of another."
             )
         # Classes may be of any type; inside they bear numbers whose order as text is the order of ``classes_``.
         names = np.array([f"{number:09d}" for number in index], dtype=object)

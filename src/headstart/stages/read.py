@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart import registry
-from headstart._events import emit
+from headstart._events import Event, emit, listen
 from headstart.errors import ProblemError, UnknownName
 from headstart.problem import Exam, Examples, Items, Problem
 from headstart.readers import IMAGE_SUFFIXES, Found, Options
@@ -50,6 +50,25 @@ def read(
     leaves the training part, never the exam. ``task="auto"`` takes several labels an item for ``multi_label``, numbers
     that are not whole or have more than 20 distinct values for ``regression``, anything else for ``classification``.
     """
+    told: list[Event] = []
+    with listen(told.append):
+        problem, exam = _read(source, reader, task, options, metric, class_weights, strict)
+    # The run that uses this problem lists what was done to the data.
+    root = replace(problem.train.items, notes=tuple(event for event in told if event.kind != "progress"))
+    noted = lambda part: None if part is None else replace(part, items=root)  # noqa: E731
+    problem = replace(problem, train=replace(problem.train, items=root), valid=noted(problem.valid))
+    return problem, None if exam is None else Exam(replace(exam, items=root))
+
+
+def _read(
+    source: str | Path | Found,
+    reader: str,
+    task: str,
+    options: Options,
+    metric: str | None,
+    class_weights: str | None,
+    strict: bool,
+) -> tuple[Problem, Examples | None]:
     found = _find(source, reader, options)
     if found.targets is None:
         raise ProblemError(
@@ -77,7 +96,7 @@ def read(
         skipped=len(found.inputs) - sum(counts.values()),
         **counts,
     )
-    return Problem(built, train, valid), None if exam is None else Exam(exam)
+    return Problem(built, train, valid), exam
 
 
 def read_examples(

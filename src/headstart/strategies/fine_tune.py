@@ -41,7 +41,7 @@ class FineTune:
     decay: float = 0.7
     weight_decay: float = 0.01
     batch: int = 32
-    patience: int = 3
+    patience: int = 5
     held_out: float = 0.15
     smoothing: float = 0.1
     views: int = 2

@@ -21,7 +21,8 @@ class NearestMean:
     """Class prototypes on frozen features (Mensink et al. 2013; Snell et al. 2017): nothing to tune, nothing to overfit.
 
     *Prefer* it *when* there are one to five examples a class, or classes come and go; ``linear_probe`` otherwise.
-    Columns are standardised; a prototype is the class mean's direction from the overall mean.
+    Columns are divided by the square root of their spread, half-way to standardised: with one photo a class full
+    standardising costs 2 to 19 points, with forty none costs 1. A prototype is the class mean's direction from the mean.
     """
 
     name: ClassVar[str] = "nearest_mean"
@@ -35,8 +36,8 @@ class NearestMean:
         Y = task.columns(problem.train.targets)
         counts = np.maximum(Y.sum(axis=0), 1e-9)
         mean = ((Y.T @ X) / counts[:, None])[Y.sum(axis=0) > 0].mean(axis=0)  # classes count the same
-        spread = X.std(axis=0)
-        scale = np.where(spread > 1e-8 * max(1e-30, float(spread.max())), spread, np.inf)
+        spread = np.sqrt(X.std(axis=0))
+        scale = np.where(spread > 1e-4 * max(1e-30, float(spread.max())), spread, np.inf)
         Z = (X - mean) / scale
         sums = Y.T @ Z
         prototypes = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)

@@ -41,7 +41,6 @@ class Scratch:
     held_out: float = 0.1
     area: float = 0.35
     flip: bool = True
-    sizes: tuple[float, ...] = (1.0,)
     full: bool = False
 
     name: ClassVar[str] = "scratch"
@@ -105,7 +104,7 @@ class Scratch:
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
             chosen = inputs[index]
             if generator is not None:
-                chosen = _training.augmented(chosen, generator, area=self.area, flip=self.flip, sizes=self.sizes)
+                chosen = _training.augmented(chosen, generator, area=self.area, flip=self.flip)
             return chosen, encoded[index], weights[index]
 
         return batches
