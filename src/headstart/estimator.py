@@ -48,9 +48,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ProblemError(
-                f"y has one class, {self.classes_[0]!r}; 2 or more classes are needed. Add items of another."
-            )
+            raise ProblemError(f"y has one class, {self.classes_[0]!r}; 2 or more classes are needed. Add items of another.")
         # Classes may be of any type; inside they bear numbers whose order as text is the order of ``classes_``.
         names = np.array([f"{number:09d}" for number in index], dtype=object)
         self.predictor_ = _fitted(self, X, names, "classification")

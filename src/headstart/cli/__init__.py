@@ -6,6 +6,7 @@ codes: 0 answered, 2 your input, 3 something is missing on this machine, 1 a bug
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -412,8 +413,8 @@ def _told(run: Run, kind: str) -> list[str]:
     """The end of a transfer, for the eye."""
     outcome, verdict = _outcome(run), run.verdict
     told = [verdict.sentence]
-    for line in (verdict.reason, verdict.advice):
-        if line and line.rstrip(".") not in " ".join(told):
+    for line in re.split(r"(?<=[.]) ", f"{verdict.reason} {verdict.advice}".strip()):
+        if line.rstrip(".").lower() not in " ".join(told).lower():  # the sentence says some of it already
             told.append(line)
     told.append("")
     if outcome["predictor"]:

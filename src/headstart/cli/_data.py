@@ -88,9 +88,7 @@ def check_kind(problem: Problem, backbone: str) -> None:
 
     reads = find(backbone).card.kind
     if reads != problem.kind:
-        raise ProblemError(
-            f"'{backbone}' reads {reads} items; the data holds {problem.kind}. Choose another backbone."
-        )
+        raise ProblemError(f"'{backbone}' reads {reads} items; the data holds {problem.kind}. Choose another backbone.")
 
 
 def store() -> FeatureStore:
