@@ -3,8 +3,9 @@
     python benchmarks/heads.py [IMAGE_FOLDER …]
 
 Prints (1) the time of choosing a ridge strength among 20 by exact leave-one-out, ours and RidgeClassifierCV, A B A B in one
-run; (2) held-out accuracy of the head that ships against LogisticRegression tuned by 5-fold search over 13 strengths,
-with and without standardising, over 5 seeds. Data: digits (in scikit-learn) as they are, and EfficientNet-Lite0 features of each image folder given.
+run; (2) held-out accuracy of the head that ships against LogisticRegression tuned by 5-fold search over 13 strengths, with
+and without standardising, over 5 seeds. Data: digits (in scikit-learn) as they are, and EfficientNet-Lite0 features of each
+image folder given.
 """
 
 from __future__ import annotations
@@ -82,13 +83,17 @@ def main() -> None:
         ours, theirs = selection(X, y)
         print(f"| {name} | {X.shape[0]} × {X.shape[1]} | {ours:.3f} | {theirs:.3f} | {theirs / ours:.1f}× |", flush=True)
     print(f"\n40 training items a class, {SEEDS} seeds, mean ± s.d. of the difference")
-    print("| data | shipped head | tuned LogisticRegression | difference, points | cpu-s ours / theirs |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| data | shipped head | tuned LogisticRegression | difference, points | cpu-s ours / theirs |"
+        "\n| --- | --- | --- | --- | --- |"
+    )
     for name, (X, y) in sets.items():
         rows = np.array([shipping(X, y, seed) for seed in range(SEEDS)])
         gap = 100 * (rows[:, 0] - rows[:, 1])
         mean = rows.mean(axis=0)
         print(
-            f"| {name} | {mean[0]:.3f} | {mean[1]:.3f} | {gap.mean():+.2f} ± {gap.std(ddof=1):.2f} | {mean[2]:.2f} / {mean[3]:.2f} |",
+            f"| {name} | {mean[0]:.3f} | {mean[1]:.3f} | {gap.mean():+.2f} ± {gap.std(ddof=1):.2f} "
+            f"| {mean[2]:.2f} / {mean[3]:.2f} |",
             flush=True,
         )
 

@@ -20,7 +20,7 @@ HEAVY = ("numpy", "scipy", "sklearn", "torch", "transformers", "pandas", "PIL", 
 LAYERS = [
     {"errors", "registry", "_io", "_events"},
     {"problem", "backbone", "features", "strategy", "evidence"},
-    {"_linear", "_training", "_laws", "testing"},
+    {"_linear", "_network", "_training", "_laws", "testing"},
     {"inputs", "tasks", "readers", "backbones", "rankers", "strategies", "engines"},
     {"stages"},
     {"run", "report"},
@@ -63,12 +63,18 @@ def test_imports_point_one_way(path):
             continue  # a public name of the package itself
         if name in PLUGINS and mine in PLUGINS and name != mine and whole.count(".") > 1:
             inside = whole.split(".")[2]
-            assert inside[:1].isupper() or inside.startswith(("task_from", "IMAGE")), f"{path.name} imports the plug-in {whole}"
+            assert inside[:1].isupper() or inside.startswith(("task_from", "IMAGE")), (
+                f"{path.name} imports the plug-in {whole}"
+            )
         if mine in PLUGINS and name == mine and path.name != "__init__.py" and whole.count(".") >= 2:
             inside = whole.split(".")[2]
             registered = importlib.import_module(f"headstart.{mine}").TABLE
             assert inside not in registered or mine == "backbones", f"{path.name} imports its sibling {whole}"
-        lazily = mine in ("features", "strategy", "evidence", "backbone", "problem", "_laws") and name in ("backbones", "tasks", "_linear")
+        lazily = mine in ("features", "strategy", "evidence", "backbone", "problem", "_laws") and name in (
+            "backbones",
+            "tasks",
+            "_linear",
+        )
         assert LEVEL[name] <= LEVEL[mine] or lazily, f"{path.relative_to(SOURCE)} imports {whole}, which stands to its right"
 
 

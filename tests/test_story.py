@@ -35,7 +35,11 @@ def go(out, *, strategies=CHEAP, backbone=None, events=None, **options):
 
 
 def records(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.json")) if path.name != "run.json"}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*.json"))
+        if path.name != "run.json"
+    }
 
 
 def test_the_story_ends_in_a_verdict_and_a_predictor(tmp_path):
@@ -100,8 +104,10 @@ def slowly(event):
     if event.kind == "stage":
         print(event.message, flush=True)
         time.sleep(0.3)
-headstart.transfer(problem, exam=exam, backbones=[toy_backbone()], strategies=["chance", "plain", "nearest_mean", "linear_probe"],
-    out=sys.argv[1], store=FeatureStore(), on_event=slowly)
+cheap = ["chance", "plain", "nearest_mean", "linear_probe"]
+headstart.transfer(
+    problem, exam=exam, backbones=[toy_backbone()], strategies=cheap, out=sys.argv[1], store=FeatureStore(), on_event=slowly
+)
 """
 
 
@@ -183,7 +189,9 @@ def test_the_seal_is_by_block_and_by_card():
         card = seen
 
     with pytest.raises(ProblemError, match="trained on 3 of the exam's items"):
-        compare(problem, exam, [Recipe(probe, Lens(((Seen(*[getattr(base, f) for f in base.__dataclass_fields__]), "stage2"),)))])
+        compare(
+            problem, exam, [Recipe(probe, Lens(((Seen(*[getattr(base, f) for f in base.__dataclass_fields__]), "stage2"),)))]
+        )
 
 
 def test_exam_inputs_may_be_unlabelled_only_when_said():
@@ -224,7 +232,7 @@ def test_run_folders_that_cannot_be_used(tmp_path):
     run = go(tmp_path / "run", strategies=["chance", "nearest_mean"])
     about = _io.read_json(run.folder / "run.json")
     _io.write_json(run.folder / "run.json", {**about, "format": 99, "version": "9.0"})
-    with pytest.raises(RunError, match="format 99, written by Headstart 9.0"):
+    with pytest.raises(RunError, match=r"format 99, written by Headstart 9\.0"):
         go(tmp_path / "run")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
@@ -268,7 +276,9 @@ def test_strategies_asked_for_by_name_must_be_admissible(tmp_path):
 
 def test_an_exam_is_split_off_when_none_is_given(tmp_path):
     problem, _ = toy_problem(n=90, block=3)
-    run = headstart.transfer(problem, backbones=[toy_backbone()], strategies=CHEAP, out=tmp_path / "run", store=FeatureStore())
+    run = headstart.transfer(
+        problem, backbones=[toy_backbone()], strategies=CHEAP, out=tmp_path / "run", store=FeatureStore()
+    )
     assert run.verdict.exam_items == pytest.approx(30, abs=4)
     assert run.evidence.train_size + len(run.evidence.items) == 90
 

@@ -141,7 +141,7 @@ def plain(value: Any, *, arrays_as_digests: bool = False) -> Any:
     if isinstance(value, (list, tuple)):
         return [again(inner) for inner in value]
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
-        if arrays_as_digests and getattr(value, "ndim", 0):
+        if arrays_as_digests and value.ndim:
             return again(_array_identity(value))
         return again(value.tolist())
     return str(value)

@@ -52,7 +52,9 @@ def check_strategy(strategy: Strategy, problem: Problem, exam: Exam, lens: Lens,
         _require(reached > chance, f"{strategy.name} scores {reached:.3f}, chance {chance:.3f}")
     if renames and problem.task.link == "softmax":
         renamed = recipe.fit(_renamed(problem), plan=QUICK, seed=0).predict(asked)
-        _require(list(renamed) == [f"new {name}" for name in predictor.predict(asked)], "renaming classes changes more than names")
+        _require(
+            list(renamed) == [f"new {name}" for name in predictor.predict(asked)], "renaming classes changes more than names"
+        )
     bare = replace(problem, train=Examples(replace(problem.train.items, targets=None), problem.train.rows))
     _refuses(lambda: recipe.fit(bare, plan=QUICK))
 
@@ -82,10 +84,14 @@ def check_task(task: Task, targets: np.ndarray, predictions: np.ndarray) -> None
         _require(abs(task.score(outcomes, weights) - repeated) < 1e-12, "weights are not repetitions")
     mixed = rng.permutation(len(targets))
     _require(abs(task.score(outcomes[mixed]) - task.score(outcomes)) < 1e-12, "the order of items matters")
-    _require(abs(task.score(outcomes, np.full(len(targets), 7.0)) - task.score(outcomes)) < 1e-12, "the scale of weights matters")
+    _require(
+        abs(task.score(outcomes, np.full(len(targets), 7.0)) - task.score(outcomes)) < 1e-12, "the scale of weights matters"
+    )
     strata = task.strata(outcomes)
     if strata is not None:
-        _require(abs(np.mean([values.mean() for _, values in strata]) - task.score(outcomes)) < 1e-12, "strata do not add up")
+        _require(
+            abs(np.mean([values.mean() for _, values in strata]) - task.score(outcomes)) < 1e-12, "strata do not add up"
+        )
     again = task_from_spec(task.spec())
     _require(again == task and task_from_spec(_io.plain(again)) == task, "the spec does not come back")
 
@@ -112,7 +118,9 @@ def check_backbone(backbone: Backbone, inputs: list[Any]) -> None:
         for tap in (tap for tap in backbone.taps if tap.resumable and not tap.labels):
             joined = network.above(network.below(given, tap.name), tap.name)
             _require(torch.equal(joined, whole), f"continuing from '{tap.name}' is not the whole network")
-    _require(all([backbone.card.name, backbone.card.kind, backbone.card.licence, backbone.card.trained_on]), "incomplete card")
+    _require(
+        all([backbone.card.name, backbone.card.kind, backbone.card.licence, backbone.card.trained_on]), "incomplete card"
+    )
 
 
 def _check_state(predictor: Predictor, asked: Examples, scores: np.ndarray) -> None:

@@ -157,9 +157,7 @@ class Head:
     strength: float
 
 
-def probe_head(
-    X: np.ndarray, task: Task, targets: np.ndarray, *, weights: np.ndarray | None = None, seed: int = 0
-) -> Head:
+def probe_head(X: np.ndarray, task: Task, targets: np.ndarray, *, weights: np.ndarray | None = None, seed: int = 0) -> Head:
     """The head that ships: logistic (softmax or sigmoid) at the strength with the best out-of-fold log-loss; ridge for numbers.
 
     The strengths are walked from strong to weak, each fit starting from the one before. Selection uses 5 folds, of at most
@@ -168,9 +166,11 @@ def probe_head(
     found = Decomposition.of(X, weights=weights)
     Y = task.columns(targets)
     if task.link == "identity":
-        strength, left_out = found.select(Y)
+        strength, _ = found.select(Y)
         return Head(*found.coefficients(Y, strength), 1.0, float(strength))
-    reduced = found.U * (np.sqrt(found.s2) / np.sqrt(found.weights)[:, None])  # a rotation of the matrix: same fits, r columns
+    reduced = found.U * (
+        np.sqrt(found.s2) / np.sqrt(found.weights)[:, None]
+    )  # a rotation of the matrix: same fits, r columns
     strength, temperature = _select_logistic(reduced, Y, found.weights, task, targets, seed)
     path = [lam for lam in LOGISTIC if lam >= strength]
     solution, bias = np.zeros((reduced.shape[1], Y.shape[1])), _log_prior(Y, found.weights, task)

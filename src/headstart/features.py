@@ -303,7 +303,7 @@ class Profile:
     backbone: str
     scores: tuple[TapScore, ...]
     read: str
-    cut: str
+    cut: str | None
     reason: str
 
     @classmethod

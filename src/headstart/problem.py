@@ -110,7 +110,8 @@ class Examples:
 
     def take(self, index: Any) -> Examples:
         """The examples at ``index`` of this view (integers or a mask)."""
-        return replace(self, rows=self.rows[np.asarray(index)])
+        chosen = np.asarray(index)
+        return replace(self, rows=self.rows[chosen if len(chosen) else chosen.astype(int)])
 
     def join(self, other: Examples | None) -> Examples:
         """This view followed by ``other``. Views of one root stay cheap; two roots become a new one."""
@@ -184,7 +185,7 @@ class Problem:
     @cached_property
     def has(self) -> frozenset[str]:
         """What is present: target ``labels``, exclusive ``classes``, ingredients. A strategy's ``needs`` must be among these."""
-        present = {name for name in ("source", "unlabelled") if name in self.parts()}
+        present: set[str] = self.parts().keys() & {"source", "unlabelled"}
         if self.train.labelled:
             present.add("labels")
         if self.task.link == "softmax":

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -58,7 +58,7 @@ class Run:
             raise RunError(
                 f"{run.folder} holds other files and no run; an empty or new folder is needed. Choose another place with --out."
             )
-        created = known.get("created") or datetime.now(timezone.utc).isoformat(timespec="seconds")
+        created = known.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
         kept = {"records": known.get("records", {}), "stages": known.get("stages", {})}
         run._note(format=FORMAT, version=_version(), name=run.folder.name, created=created, **kept)
         run._note(problem=_summary(problem), machine=_machine())
@@ -71,12 +71,16 @@ class Run:
         """The run at ``folder``. ``RunError`` if there is none, or one of a newer format."""
         run = cls(Path(folder), store or FeatureStore(_io.cache_folder() / "features"))
         if not (run.folder / "run.json").exists():
-            raise RunError(f"{run.folder} is no run folder: it has no run.json. Name the folder that `headstart transfer` wrote.")
+            raise RunError(
+                f"{run.folder} is no run folder: it has no run.json. Name the folder that `headstart transfer` wrote."
+            )
         run._about()
         return run
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}: {self.verdict.sentence if self._current('verdict').exists() else 'no verdict yet'})"
+        return (
+            f"Run({str(self.folder)!r}: {self.verdict.sentence if self._current('verdict').exists() else 'no verdict yet'})"
+        )
 
     def _repr_html_(self) -> str:
         import html

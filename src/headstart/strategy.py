@@ -35,7 +35,7 @@ class Plan:
     scratch_folds: int = 1
     seeds: int = 3
     scratch_seeds: int = 1
-    epochs: int = 60
+    epochs: int = 80
     views: int = 2
     rank_rows: int = 2000
     draws: bool = True

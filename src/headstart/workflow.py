@@ -106,10 +106,15 @@ def admissible(problem: Problem, lens: Lens, *, strategies: Sequence[str] | str 
 
 def _adapt_all(run: Run, problem: Problem, recipes: list[Recipe], *, plan: Plan, seed: int) -> list[Trial]:
     """A trial a recipe. Two run side by side, one thread each, the slowest kind first; the answer keeps the given order."""
-    order = sorted(range(len(recipes)), key=lambda i: (not recipes[i].strategy.costly, recipes[i].strategy.starts_from != "untrained", i))
+    order = sorted(
+        range(len(recipes)),
+        key=lambda i: (not recipes[i].strategy.costly, recipes[i].strategy.starts_from != "untrained", i),
+    )
     alone = replace(plan, threads=1)
     engine = registry.get("engines", "local")
-    done = engine(lambda i: run.once("trials", adapt, problem, recipes[i], plan=alone, seed=seed), order, workers=plan.threads)
+    done = engine(
+        lambda i: run.once("trials", adapt, problem, recipes[i], plan=alone, seed=seed), order, workers=plan.threads
+    )
     return [trial for _, trial in sorted(zip(order, done, strict=True), key=lambda pair: pair[0])]
 
 

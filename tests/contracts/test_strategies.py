@@ -60,8 +60,8 @@ def test_the_law_suite_can_fail():
     problem, exam = toy_problem(n=60)
     with pytest.raises(AssertionError, match="same seed"):
         check_strategy(Forgetful(), problem, exam, lens_for(Forgetful()))
+    X = np.random.default_rng(0).normal(size=(60, 4))
     with pytest.raises(AssertionError, match="permuted"):
-        X = np.random.default_rng(0).normal(size=(60, 4))
         check_ranker(lambda *_: 0.5, problem.task, X, problem.train.targets)
 
 

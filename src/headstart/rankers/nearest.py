@@ -40,7 +40,11 @@ def _neighbours(Z: np.ndarray, block: np.ndarray, k: int) -> np.ndarray:
         part = slice(start, start + 512)
         near = Z[part] @ Z.T
         near[block[part][:, None] == block[None, :]] = -np.inf
-        some = np.argpartition(-near, min(k, near.shape[1] - 1), axis=1)[:, :k] if k < near.shape[1] else np.argsort(-near, axis=1)
+        some = (
+            np.argpartition(-near, min(k, near.shape[1] - 1), axis=1)[:, :k]
+            if k < near.shape[1]
+            else np.argsort(-near, axis=1)
+        )
         ranked = np.argsort(-np.take_along_axis(near, some, axis=1), axis=1, kind="stable")
         found.append(np.take_along_axis(some, ranked, axis=1)[:, :k])
     return np.concatenate(found)

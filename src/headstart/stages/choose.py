@@ -19,8 +19,12 @@ def choose(problem: Problem, trials: Sequence[Trial], recipes: Sequence[Recipe],
     """
     worth = worth or problem.question
     scores = inner_scores(trials)
-    seconds = {name: np.mean([t.seconds / max(1, len(t.fold_scores)) for t in trials if t.recipe == name]) for name in scores}
-    ranked = sorted((r for r in recipes if scores.get(r.name) is not None), key=lambda r: (-(scores[r.name] or 0), seconds[r.name]))
+    seconds = {
+        name: np.mean([t.seconds / max(1, len(t.fold_scores)) for t in trials if t.recipe == name]) for name in scores
+    }
+    ranked = sorted(
+        (r for r in recipes if scores.get(r.name) is not None), key=lambda r: (-(scores[r.name] or 0), seconds[r.name])
+    )
     challenger = next((recipe for recipe in ranked if worth in recipe.uses), None)
     incumbent = next((recipe for recipe in ranked if worth not in recipe.uses), None)
     sides = [recipe.name for recipe in (challenger, incumbent) if recipe]

@@ -104,9 +104,7 @@ def check_seal(problem: Problem, exam: Exam, arms: Sequence[Recipe]) -> None:
             )
 
 
-def _draws(
-    whole: Problem, recipe: Recipe, plan: Plan, seed: int, lent: Mapping[str, Predictor]
-) -> dict[str, Predictor]:
+def _draws(whole: Problem, recipe: Recipe, plan: Plan, seed: int, lent: Mapping[str, Predictor]) -> dict[str, Predictor]:
     """Fold models of ``recipe``, by draw name: lent ones, else fitted here. None for a network trained from nothing."""
     strategy = recipe.strategy
     if not plan.draws or (strategy.costly and strategy.starts_from == "untrained"):

@@ -32,7 +32,7 @@ def mistakes(predictor: Predictor, exam: Exam, *, most: int = 24) -> tuple[Mista
     if task.link == "identity":
         wrong = np.asarray(answers, dtype=float) - np.asarray(examples.targets, dtype=float)
         sure = np.abs(wrong) / (np.abs(wrong).max() or 1.0)
-        order = np.argsort(-sure, kind="stable")
+        order = list(np.argsort(-sure, kind="stable"))
     else:
         proba = predictor.predict_proba(examples)
         sure = proba.max(axis=1) if task.link == "softmax" else np.abs(proba - 0.5).mean(axis=1) * 2
@@ -41,7 +41,7 @@ def mistakes(predictor: Predictor, exam: Exam, *, most: int = 24) -> tuple[Mista
     kind, names, inputs = registry.get("inputs", examples.kind)(), examples.names, examples.inputs
     return tuple(
         Mistake(names[i], _said(examples.targets[i]), _said(answers[i]), float(sure[i]), kind.show(inputs[i], names[i]))
-        for i in list(order)[:most]
+        for i in order[:most]
     )
 
 

@@ -86,7 +86,9 @@ def _by_mean_rank(found: list[Candidate]) -> list[Candidate]:
     for ranker in found[0].scores:
         values = np.array([-np.inf if one.scores[ranker] is None else one.scores[ranker] for one in found], dtype=float)
         if np.isfinite(values).any():
-            better = (values[None, :] > values[:, None]).sum(axis=1) + ((values[None, :] == values[:, None]).sum(axis=1) - 1) / 2
+            better = (values[None, :] > values[:, None]).sum(axis=1) + (
+                (values[None, :] == values[:, None]).sum(axis=1) - 1
+            ) / 2
             ranks = np.column_stack([ranks, 1 + better])
     means = ranks.mean(axis=1) if ranks.shape[1] else np.ones(len(found))
     scored = [Candidate(**{**vars(one), "mean_rank": float(mean)}) for one, mean in zip(found, means, strict=True)]

@@ -43,7 +43,10 @@ class Plain:
         part = np.sort(np.random.default_rng(0).permutation(len(X))[: self.rows])
         unit = _median_distance(X[part, 0])
         part_weights = None if weights is None else weights[part]
-        tried = [(self._loss(X[part], Y[part], part_weights, width, unit, train.blocks[part]), width) for width in (0.0, *self.widths)]
+        tried = [
+            (self._loss(X[part], Y[part], part_weights, width, unit, train.blocks[part]), width)
+            for width in (0.0, *self.widths)
+        ]
         width = min(tried)[1]
         found = Decomposition.of_kernel(kernel(X, X, width=width * unit), weights=weights)
         strength, left_out = found.select(Y, blocks=train.blocks)

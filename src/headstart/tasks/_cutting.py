@@ -11,7 +11,7 @@ def folds(strata: np.ndarray, blocks: np.ndarray, *, k: int, seed: int) -> np.nd
     k is lowered to the number of blocks of the smallest stratum (at least 2). Blocks are dealt largest first to the fold
     where the block's stratum is rarest, ties by the smaller fold, then by a seeded permutation.
     """
-    names, first, block_of = np.unique(blocks.astype(str), return_index=True, return_inverse=True)
+    names, block_of = np.unique(blocks.astype(str), return_inverse=True)
     values, stratum_of = np.unique(strata, return_inverse=True)
     counts = np.zeros((len(names), len(values)))
     np.add.at(counts, (block_of, stratum_of), 1)

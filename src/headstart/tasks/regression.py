@@ -37,7 +37,9 @@ class Regression:
         if self.metric != "r2":
             raise ProblemError(f"'{self.metric}' is no metric of regression. Use 'r2'.")
         if not self.scale > 0:
-            raise ProblemError(f"The target's scale is {self.scale}; a positive number is needed: do all rows have one value?")
+            raise ProblemError(
+                f"The target's scale is {self.scale}; a positive number is needed: do all rows have one value?"
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -107,9 +109,13 @@ class Regression:
         if len(values) < 4:
             raise ProblemError(f"{len(values)} training rows; at least 4 are needed to learn a number. Add rows.")
         if not np.isfinite(values).all():
-            raise ProblemError(f"{int((~np.isfinite(values)).sum())} targets are not finite numbers. Correct or remove those rows.")
+            raise ProblemError(
+                f"{int((~np.isfinite(values)).sum())} targets are not finite numbers. Correct or remove those rows."
+            )
         if values.std() == 0:
-            raise ProblemError(f"Every target is {values[0]}; there is nothing to predict. Is the label column the right one?")
+            raise ProblemError(
+                f"Every target is {values[0]}; there is nothing to predict. Is the label column the right one?"
+            )
 
     def spec(self) -> dict[str, Any]:
         return {"task": self.name, "target": self.target, "metric": self.metric, "mean": self.mean, "scale": self.scale}
