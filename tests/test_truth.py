@@ -1,17 +1,28 @@
 """Planted worlds: the four verdicts come out as planted, and chance alone seldom makes one.
 
-The first part plants tables of outcomes; seeds are fixed. A pass line is one that a correct program fails in at most
-0.5 % of all seeds: the true rate of a planted verdict is at least 0.995, that of a false one at most 0.025.
+The first part plants tables of outcomes, the second fits real learners in the toy world. Seeds are fixed. A pass line is
+one that a correct program fails in at most 0.5 % of all seeds: the true rate of a planted verdict is at least 0.995, that
+of a false one at most 0.025.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from headstart.evidence import Arm, Cell, Evidence
+from headstart import registry, testing
+from headstart.evidence import Arm, Cell, Choice, Evidence
+from headstart.features import Lens
+from headstart.problem import Exam, Examples, Items, Problem
+from headstart.stages.adapt import adapt
+from headstart.stages.choose import choose
+from headstart.stages.compare import compare
 from headstart.stages.judge import judge
+from headstart.strategy import Plan, Predictor, Recipe
 from headstart.tasks.classification import Classification
 
 TASK = Classification(("cat", "dog"))
@@ -130,3 +141,115 @@ def test_the_interval_of_the_pair_covers_and_is_no_wider_than_it_must_be():
         widths.append((found.pair.high - found.pair.low) / (2 * 1.96 * np.sqrt(p_d / 150)))
     assert covered >= 3760
     assert np.mean(widths) <= 1.15
+
+
+# ---------------------------------------------------------------- real learners
+
+PLAN = Plan(threads=1)
+
+
+def recipe(strategy, backbone=None, tap="stage2", title=""):
+    return Recipe(registry.get("strategies", strategy)(), Lens(((backbone, tap),)) if backbone else Lens(), title)
+
+
+def sat(problem, exam, challenger, incumbent):
+    """The verdict for two named arms that sit the exam, with the models fitted on folds."""
+    seen = compare(problem, exam, (challenger, incumbent), worth="base", plan=PLAN)
+    return judge(seen, Choice("base", challenger, incumbent, {}, incumbent.name))
+
+
+def helpful(seed):
+    problem, exam = testing.toy_problem(n=120, exam=300, classes=4, seed=seed)
+    untrained = recipe("nearest_mean", testing.toy_backbone(pretrained=False), title="from scratch")
+    return sat(problem, exam, recipe("nearest_mean", testing.toy_backbone()), untrained)
+
+
+def harmful(seed):
+    problem, exam = testing.toy_problem(n=160, exam=400, classes=4, informative="columns", seed=seed)
+    return sat(problem, exam, recipe("nearest_mean", testing.toy_backbone(useful=False), "stage3"), recipe("plain"))
+
+
+def same(seed):
+    problem, exam = testing.toy_problem(n=60, exam=300, seed=seed)
+    base = testing.toy_backbone()
+    return sat(problem, exam, recipe("nearest_mean", base), recipe("nearest_mean", base, title="another name for it"))
+
+
+def too_little(seed):
+    problem, exam = testing.toy_problem(n=60, exam=15, seed=seed)
+    untrained = recipe("nearest_mean", testing.toy_backbone(pretrained=False), title="from scratch")
+    return sat(problem, exam, recipe("nearest_mean", testing.toy_backbone()), untrained)
+
+
+@pytest.mark.parametrize(
+    ("expected", "world"), [("helps", helpful), ("hurts", harmful), ("no difference", same), ("undecided", too_little)]
+)
+def test_real_learners_get_the_planted_verdict(expected, world):
+    found = [world(seed).outcome for seed in range(40)]
+    assert found.count(expected) >= 38
+
+
+def test_the_finalists_that_trials_named_get_the_planted_verdict():
+    problem, exam = testing.toy_problem(n=120, exam=200, seed=3)
+    base = testing.toy_backbone()
+    recipes = [recipe("nearest_mean", base), recipe("linear_probe", base), recipe("plain"), recipe("chance")]
+    trials = [adapt(problem, one, plan=PLAN) for one in recipes]
+    choice = choose(problem, trials, recipes, worth="base")
+    verdict = judge(compare(problem, exam, choice.arms, worth="base", plan=PLAN, trials=trials), choice)
+    assert verdict.outcome == "helps"
+    assert verdict.challenger in {recipes[0].name, recipes[1].name}
+    assert (verdict.incumbent, verdict.ships, verdict.scope) == ("plain", verdict.challenger, "recipes")
+
+
+@dataclass(frozen=True)
+class HalfMeans:
+    """Nearest mean on half of the columns: two such learners are exchangeable where the halves are."""
+
+    first: int
+
+    name: ClassVar[str] = "half_means"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    starts_from: ClassVar[str] = "nothing"
+    deterministic: ClassVar[bool] = True
+    costly: ClassVar[bool] = False
+
+    def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
+        X, y = np.asarray(problem.train.inputs)[:, self.first :: 2], problem.task.encode(problem.train.targets)
+        means = np.stack([X[y == c].mean(axis=0) for c in range(problem.task.width)])
+        return Predictor(problem.task, lens, self, HalfScorer(self.first, means))
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Any:
+        return HalfScorer(self.first, arrays["means"])
+
+
+@dataclass(frozen=True, eq=False)
+class HalfScorer:
+    first: int
+    means: np.ndarray
+
+    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+        X = np.asarray(examples.inputs)[:, self.first :: 2]
+        return X @ self.means.T - (self.means**2).sum(axis=1) / 2
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {}, {"means": self.means}
+
+
+def halves(rng, n, exam):
+    """A problem whose even and odd columns say equally much about two classes, independently."""
+    y = np.arange(n + exam) % 2
+    rows = rng.normal(size=(n + exam, 24)) + 0.18 * (2 * y[:, None] - 1)
+    names = tuple(f"row {i}" for i in range(n + exam))
+    items = Items("numbers", list(rows), names, names, targets=np.array(["cat", "dog"], dtype=object)[y])
+    everything = Examples.of(items)
+    return Problem(TASK, everything.take(np.arange(n))), Exam(everything.take(np.arange(n, n + exam)))
+
+
+def test_a_null_of_exchangeable_learners_stays_within_its_error():
+    """At most 11 of 200 false verdicts on a side. Judging the fitted pair alone would make several times as many."""
+    rng, arms = np.random.default_rng(15), (Recipe(HalfMeans(0), Lens(), "even"), Recipe(HalfMeans(1), Lens(), "odd"))
+    verdicts = [sat(*halves(rng, 20, 400), *arms) for _ in range(200)]
+    assert {verdict.scope for verdict in verdicts} == {"recipes"}
+    assert sum(verdict.outcome == "helps" for verdict in verdicts) <= 11
+    assert sum(verdict.outcome == "hurts" for verdict in verdicts) <= 11
+    assert sum(verdict.pair.low > 0 or verdict.pair.high < 0 for verdict in verdicts) > 22

@@ -35,7 +35,7 @@ _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=(
 @contextmanager
 def listen(listener: Listener | None) -> Iterator[None]:
     """Within the block, ``listener`` hears every event, as do those of the blocks around it."""
-    token = _listeners.set(_listeners.get() + ((listener,) if listener else ()))
+    token = _listeners.set(_listeners.get() + ((listener,) if listener is not None else ()))
     try:
         yield
     finally:

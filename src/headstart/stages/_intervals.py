@@ -92,7 +92,7 @@ def paired_score(d: np.ndarray, *, alpha: float = 0.025, blocks: np.ndarray | No
 
 def wilson(values: np.ndarray, *, alpha: float = 0.025) -> Limits:
     """Wilson's interval of the mean of one arm's outcomes in [0, 1], with the same kind of design effect."""
-    z, n, p = normal_quantile(alpha), values.size, float(values.mean())
+    z, n, p = normal_quantile(alpha), float(values.size), float(values.mean())
     centred = values - p
     kappa = (1 + float((centred**2).sum())) / (1 + n * p * (1 - p))
     n = n / kappa

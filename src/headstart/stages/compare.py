@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,33 +41,27 @@ def compare(
     check_seal(problem, exam, arms)
     whole = replace(problem, train=problem.labelled, valid=None)
     lent = {trial.recipe: trial.models for trial in trials}
-    cells: list[Cell] = []
-    tables: list[np.ndarray] = []
-    models: dict[str, Predictor] = {}
+    jobs = [job for recipe in arms for job in _jobs(whole, recipe, amounts, plan, seed, lent.get(recipe.name, {}))]
+    alone = replace(plan, threads=1)  # two fits run side by side, one thread each, as the trials did
 
-    def sit(predictor: Predictor, cell: Cell, started: float) -> None:
-        tables.append(problem.task.sit(predictor, exam))
-        cells.append(replace(cell, seconds=time.perf_counter() - started))
+    def sit(job: _Job) -> tuple[Predictor, np.ndarray, float]:
+        started = time.perf_counter()
+        predictor = job.fitted or job.recipe.fit(job.part, plan=alone, seed=job.cell.seed)
+        return predictor, problem.task.sit(predictor, exam), time.perf_counter() - started
 
-    for recipe in arms:
-        for amount in amounts:
-            for offset in range(plan.refits(recipe.strategy)):
-                started, one = time.perf_counter(), seed + offset
-                part = whole if amount == ALL else whole.shrink(int(amount), seed=one)
-                predictor = recipe.fit(part, plan=plan, seed=one)
-                sit(predictor, Cell(recipe.name, str(amount), one), started)
-                if amount == ALL:
-                    models.setdefault(recipe.name, predictor)
-        for draw, predictor in _draws(whole, recipe, plan, seed, lent.get(recipe.name, {})).items():
-            sit(predictor, Cell(recipe.name, ALL, seed, draw), time.perf_counter())
-        emit("stage", f"{recipe.name} has sat the exam ({len(exam)} items)", recipe=recipe.name)
+    for recipe in arms:  # the exam's features come first, so that no two fits compute them
+        for backbone, tap in recipe.lens.reads if recipe.strategy.starts_from == "pretrained" else ():
+            recipe.lens.store.features(backbone, exam.examples, [tap])
+    done = registry.get("engines", "local")(sit, jobs, workers=plan.threads)
+    emit("stage", f"{' and '.join(r.name for r in arms)} have sat the exam ({len(exam)} items, {len(jobs)} fits)")
+    firsts = {job.recipe.name: found[0] for job, found in reversed(list(zip(jobs, done, strict=True))) if job.is_first(seed)}
     kind = registry.get("inputs", problem.kind)()
     return Evidence(
         task=problem.task,
         worth=worth,
         arms=tuple(Arm(r.name, tuple(sorted(r.uses)), r.strategy.deterministic, r.spec()) for r in arms),
-        cells=tuple(cells),
-        outcomes=np.stack(tables),
+        cells=tuple(replace(job.cell, seconds=found[2]) for job, found in zip(jobs, done, strict=True)),
+        outcomes=np.stack([found[1] for found in done]),
         blocks=exam.examples.blocks,
         slices=exam.examples.slices,
         items=tuple(exam.examples.names),
@@ -76,7 +70,7 @@ def compare(
         unit=kind.plural,
         transductive=exam.transductive and "unlabelled" in problem.has,
         notes=_sizes(problem, amounts),
-        models=models,
+        models=firsts,
     )
 
 
@@ -104,16 +98,35 @@ def check_seal(problem: Problem, exam: Exam, arms: Sequence[Recipe]) -> None:
             )
 
 
-def _draws(whole: Problem, recipe: Recipe, plan: Plan, seed: int, lent: Mapping[str, Predictor]) -> dict[str, Predictor]:
-    """Fold models of ``recipe``, by draw name: lent ones, else fitted here. None for a network trained from nothing."""
-    strategy = recipe.strategy
-    if not plan.draws or (strategy.costly and strategy.starts_from == "untrained"):
-        return {}
-    found = {draw: model for draw, model in lent.items() if draw.startswith("fold/")}
-    if found:
-        return found
-    parts = fold_parts(whole, plan, limit=plan.inner_fits(strategy))
-    return {draw: recipe.fit(part, plan=plan, seed=seed) for draw, part, _ in parts}
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One fit that sits the exam: a recipe, the part of the data it learns from, its place in the table."""
+
+    recipe: Recipe
+    part: Problem
+    cell: Cell
+    fitted: Predictor | None = None
+
+    def is_first(self, seed: int) -> bool:
+        return self.cell.amount == ALL and not self.cell.draw and self.cell.seed == seed
+
+
+def _jobs(
+    whole: Problem, recipe: Recipe, amounts: Sequence[int | str], plan: Plan, seed: int, lent: Mapping[str, Predictor]
+) -> Iterator[_Job]:
+    """The refits of ``recipe`` at each amount and seed; then, where the plan asks for draws, its fold models.
+
+    Fold models are lent where a trial still holds them, else fitted. A network trained from nothing gets none: it costs
+    too much.
+    """
+    for amount in amounts:
+        for one in range(seed, seed + plan.refits(recipe.strategy)):
+            part = whole if amount == ALL else whole.shrink(int(amount), seed=one)
+            yield _Job(recipe, part, Cell(recipe.name, str(amount), one))
+    if not plan.draws or (recipe.strategy.costly and recipe.strategy.starts_from == "untrained"):
+        return
+    for draw, part, _ in fold_parts(whole, plan, limit=plan.inner_fits(recipe.strategy)):
+        yield _Job(recipe, part, Cell(recipe.name, ALL, seed, draw), lent.get(draw))
 
 
 def _sizes(problem: Problem, amounts: Sequence[int | str]) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def _candidate(
     scores = {ranker: registry.get("rankers", ranker)(found, problem.task, targets, blocks) for ranker in rankers}
     seconds = time.perf_counter() - started
     first = next((f"{label} {value:.3f}" for label, value in scores.items() if value is not None), "no score applies")
-    emit("stage", f"{name}: {first} on {len(rows)} training {rows.kind} items ({seconds:.1f} s)", backbone=name)
+    plural = registry.get("inputs", rows.kind)().plural
+    emit("stage", f"{name}: {first} on {len(rows)} training {plural} ({seconds:.1f} s)", backbone=name)
     return Candidate(name, scores, 0.0, seconds, backbone.card.parameters, backbone.card.prior)
 
 
