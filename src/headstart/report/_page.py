@@ -112,6 +112,7 @@ def amount(value: Any, units: Sequence[str], *, step: float = 1000.0) -> str:
 
 
 def memory(value: Any) -> str:
+    """A size in bytes, in the unit that suits it."""
     return amount(value, ("B", "kB", "MB", "GB", "TB"))
 
 
@@ -144,10 +145,12 @@ def facts(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def paragraphs(*parts: str) -> str:
+    """Each part that is not empty as a paragraph; the parts are markup already."""
     return "".join(f"<p>{part}</p>" for part in parts if part)
 
 
 def note(content: str) -> str:
+    """A quiet remark, or nothing."""
     return f'<p class="note">{content}</p>' if content else ""
 
 
@@ -158,6 +161,7 @@ def code(lines: str) -> str:
 
 
 def listing(lines: Sequence[str]) -> str:
+    """A bulleted list of markup lines, or nothing."""
     return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>" if lines else ""
 
 

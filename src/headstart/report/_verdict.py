@@ -48,6 +48,7 @@ def verdict(records: Records) -> str:
 
 
 def ships(records: Records) -> str:
+    """What ships, and why."""
     found = records.verdict
     if found is None or not records.shipped:
         return ""
@@ -75,6 +76,7 @@ def _alone(records: Records) -> str:
 
 
 def scores(records: Records) -> str:
+    """The finalists on the exam, then every recipe on the inner rows."""
     return _finalists(records) + _recipes(records)
 
 
@@ -122,6 +124,7 @@ def _value(value: Any) -> str:
 
 
 def limits(records: Records) -> str:
+    """What the verdict does not say."""
     found, unit = records.verdict, _unit(records)
     lines = [
         f"It speaks of {unit} like those of the exam. On others, from another place or time, it may be different.",

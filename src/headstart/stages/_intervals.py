@@ -28,6 +28,7 @@ class Limits:
 
 
 def normal_quantile(alpha: float) -> float:
+    """The standard normal quantile that leaves ``alpha`` above it."""
     return NormalDist().inv_cdf(1 - alpha)
 
 

@@ -72,6 +72,7 @@ def tail(evidence: Evidence, *, blocks: int | None, seeds: int, scope: str) -> s
 
 
 def groups(count: int) -> str:
+    """``1 group``, ``5 groups``."""
     return f"{count} group{'' if count == 1 else 's'}"
 
 
