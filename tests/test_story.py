@@ -14,7 +14,7 @@ import pytest
 
 import headstart
 from headstart import _io
-from headstart.errors import NotAdmissible, ProblemError, RunError
+from headstart.errors import NotAdmissible, OutOfBudget, ProblemError, RunError
 from headstart.features import FeatureStore, Lens
 from headstart.problem import Exam, Examples
 from headstart.registry import get
@@ -69,8 +69,7 @@ def test_the_same_seed_gives_the_same_records(tmp_path):
 
     assert one.keys() == other.keys()
     for name in one:
-        if name != "choice.json":  # names the cheaper side by the clock
-            assert untimed(one[name]) == untimed(other[name]), name
+        assert untimed(one[name]) == untimed(other[name]), name
     assert np.array_equal(_io.read_array(first.folder / "outcomes.npy"), _io.read_array(second.folder / "outcomes.npy"))
 
 
@@ -266,6 +265,14 @@ def test_a_full_disk_is_an_error_that_loses_nothing(tmp_path, monkeypatch):
         go(tmp_path / "run", margin=0.3)
     assert records(tmp_path / "run") == before
     assert not list(Path(tmp_path / "run").rglob("*.tmp"))
+
+
+def test_a_run_out_of_time_stops_between_records_and_continues(tmp_path, monkeypatch):
+    monkeypatch.setattr("headstart.workflow.PATIENCE", 0)
+    with pytest.raises(OutOfBudget, match="the same command continues"):
+        go(tmp_path / "run")
+    monkeypatch.undo()
+    assert go(tmp_path / "run").verdict.outcome == "helps"
 
 
 def test_strategies_asked_for_by_name_must_be_admissible(tmp_path):

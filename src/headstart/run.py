@@ -16,7 +16,7 @@ from typing import Any
 
 from headstart import _io, backbones, registry
 from headstart._events import Event, emit
-from headstart.errors import RunError
+from headstart.errors import OutOfBudget, RunError
 from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens, Profile
 from headstart.problem import Exam, Problem
@@ -43,6 +43,7 @@ class Run:
 
     folder: Path
     store: FeatureStore
+    deadline: float = float("inf")  # of time.monotonic()
 
     @classmethod
     def create(cls, out: Path | str, problem: Problem, *, store: FeatureStore | None = None) -> Run:
@@ -122,6 +123,11 @@ class Run:
             if record is not None:
                 self._recorded(stem, path)
                 return record
+        if time.monotonic() > self.deadline:
+            raise OutOfBudget(
+                f"The budget is used up before '{stem}'. What was finished is kept in {self.folder}: the same command continues. "
+                "A larger --budget, fewer strategies or fewer backbones would end in one go."
+            )
         started = time.perf_counter()
         record = verb(*args, **options)
         self._write(record, path, inputs)

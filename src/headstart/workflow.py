@@ -27,6 +27,8 @@ from headstart.stages.mistakes import mistakes
 from headstart.stages.rank import rank
 from headstart.strategy import Plan, Predictor, Recipe
 
+PATIENCE = 4  # a plan aims at its budget; a run that takes four times as long stops between two records
+
 
 def transfer(
     problem: Problem,
@@ -55,6 +57,7 @@ def transfer(
         problem, exam = problem.split(seed=seed)
     problem.task.check(problem.train)
     run = Run.create(out or free_folder(problem.kind), problem, store=store)
+    run = replace(run, deadline=time.monotonic() + PATIENCE * budget)
     with listen(on_event), listen(run.hear):
         plan = run.once("plan", estimate, problem, budget)
         ranking = run.once("ranking", rank, problem, backbones, store=run.store, plan=plan)

@@ -19,17 +19,18 @@ def choose(problem: Problem, trials: Sequence[Trial], recipes: Sequence[Recipe],
     """
     worth = worth or problem.question
     scores = inner_scores(trials)
-    seconds = {
-        name: np.mean([t.seconds / max(1, len(t.fold_scores)) for t in trials if t.recipe == name]) for name in scores
-    }
-    ranked = sorted(
-        (r for r in recipes if scores.get(r.name) is not None), key=lambda r: (-(scores[r.name] or 0), seconds[r.name])
-    )
+    able = [recipe for recipe in recipes if scores.get(recipe.name) is not None]
+    ranked = sorted(able, key=lambda recipe: (-(scores[recipe.name] or 0.0), _cost(recipe)))
     challenger = next((recipe for recipe in ranked if worth in recipe.uses), None)
     incumbent = next((recipe for recipe in ranked if worth not in recipe.uses), None)
-    sides = [recipe.name for recipe in (challenger, incumbent) if recipe]
-    cheaper = min(sides, key=lambda name: seconds[name]) if sides else ""
+    sides = [recipe for recipe in (challenger, incumbent) if recipe]
+    cheaper = min(sides, key=_cost).name if sides else ""
     return Choice(worth, challenger, incumbent, scores, cheaper, _reason(worth, challenger, incumbent, trials))
+
+
+def _cost(recipe: Recipe) -> tuple[bool, int, str]:
+    """What a recipe costs to keep and use, not by the clock: a trained network before a head, then parameters to run."""
+    return recipe.strategy.costly, sum(b.card.parameters for b, _ in recipe.lens.reads), recipe.name
 
 
 def inner_scores(trials: Sequence[Trial]) -> dict[str, float | None]:

@@ -38,6 +38,7 @@ class Plain:
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
         task, train = problem.task, problem.train
         state = registry.get("inputs", train.kind)().fit_plain(train.inputs)
+        # What is kept is single precision; the fit sees exactly that, so that a restored predictor answers the same.
         X = _described(train, state)
         Y, weights = task.columns(train.targets), task.item_weights(train.targets)
         part = np.sort(np.random.default_rng(0).permutation(len(X))[: self.rows])
@@ -48,11 +49,12 @@ class Plain:
             for width in (0.0, *self.widths)
         ]
         width = min(tried)[1]
-        found = Decomposition.of_kernel(kernel(X, X, width=width * unit), weights=weights)
+        K = kernel(X, X, width=width * unit)
+        found = Decomposition.of_kernel(K, weights=weights)
         strength, left_out = found.select(Y, blocks=train.blocks)
         dual = found.dual(Y, strength)
-        fitted = kernel(X, X, width=width * unit) @ dual
-        scorer = KernelScorer(X, dual, (found.weights @ (Y - fitted)) / len(Y), width * unit, state)
+        bias = (found.weights @ (Y - K @ dual)) / len(Y)
+        scorer = KernelScorer(X.astype(np.float32), dual, bias, width * unit, state)
         temperature = fit_temperature(left_out, task, train.targets)
         return Predictor(task, lens, self, scorer, temperature, {"width": width, "strength": strength})
 
@@ -69,7 +71,7 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class KernelScorer:
-    """Kernel rows times dual coefficients. ``rows`` (n, views, d) are the training items' classical features."""
+    """Kernel rows times dual coefficients. ``rows`` (n, views, d), float32, are the training items' classical features."""
 
     rows: np.ndarray
     dual: np.ndarray
@@ -81,7 +83,8 @@ class KernelScorer:
         described = _described(examples, dict(self.plain))
         # 256 rows at a time: the kernel stays small however many items are asked about.
         parts = [described[start : start + 256] for start in range(0, len(described), 256)]
-        return np.concatenate([kernel(part, self.rows, width=self.width) @ self.dual for part in parts]) + self.bias
+        rows = self.rows.astype(np.float64)
+        return np.concatenate([kernel(part, rows, width=self.width) @ self.dual for part in parts]) + self.bias
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {"rows": self.rows, "dual": self.dual, "bias": self.bias}
@@ -110,8 +113,8 @@ def _described(examples: Examples, state: dict[str, np.ndarray]) -> np.ndarray:
     new = [row for row in dict.fromkeys(examples.rows.tolist()) if row not in memo]
     if new:
         found = kind.plain([examples.items.inputs[row] for row in new], state)
-        memo.update(zip(new, found, strict=True))
-    return np.stack([memo[row] for row in examples.rows.tolist()])
+        memo.update(zip(new, found.astype(np.float32), strict=True))
+    return np.stack([memo[row] for row in examples.rows.tolist()]).astype(np.float64)
 
 
 def _median_distance(X: np.ndarray) -> float:
