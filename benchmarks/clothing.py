@@ -62,7 +62,7 @@ def report(problem: object, exam: object, name: str, lens: headstart.Lens, featu
         for seed in range(draws):
             part = problem if amount is None else problem.shrink(amount, seed=seed)
             predictor = recipe.fit(part, plan=estimate(part, seconds), seed=seed)
-            scores.append(problem.task.score(problem.task.sit(predictor, exam)))
+            scores.append(problem.task.score(problem.task.sit(predictor, exam.examples)))
         spread = f" ± {np.std(scores, ddof=1):.3f}" if draws > 1 else ""
         cells.append(f"{np.mean(scores):.3f}{spread}")
     took = time.perf_counter() - started

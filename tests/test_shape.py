@@ -18,7 +18,7 @@ HEAVY = ("numpy", "scipy", "sklearn", "torch", "transformers", "pandas", "PIL", 
 
 # Doors → workflow → run → stages → plug-ins → nouns → support. A file imports from its own layer's left, never its right.
 LAYERS = [
-    {"errors", "registry", "_io", "_events"},
+    {"errors", "registry", "_io", "_events", "_cutting"},
     {"problem", "backbone", "features", "strategy", "evidence"},
     {"_linear", "_network", "_training", "_laws", "testing"},
     {"inputs", "tasks", "readers", "backbones", "rankers", "strategies", "engines"},

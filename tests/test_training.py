@@ -28,7 +28,7 @@ def recipe(kind: str, **fields: object) -> Recipe:
 
 
 def score(predictor: Predictor, exam: object) -> float:
-    return predictor.task.score(predictor.task.sit(predictor, exam))  # type: ignore[arg-type]
+    return predictor.task.score(predictor.task.sit(predictor, exam.examples))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
@@ -137,7 +137,7 @@ def test_share_zero_is_the_probe():
         name: store.features(backbone, part, ["stage3"])[0].rows.astype(float)
         for name, part in (("train", problem.train), ("exam", exam.examples))
     }
-    head = probe_head(rows["train"], problem.task, problem.train.targets)
+    head = probe_head(rows["train"], problem.task, problem.train.targets, blocks=problem.train.blocks)
     expected = rows["exam"] @ head.weights + head.bias
     # states at the cut are kept in half precision
     np.testing.assert_allclose(predictor.scores(exam.examples) * predictor.temperature, expected, atol=0.02)

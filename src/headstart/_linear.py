@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart import _cutting
+
 if TYPE_CHECKING:
-    from headstart.features import Lens
+    from headstart.features import Features, Lens
     from headstart.problem import Examples
     from headstart.tasks import Task
 
@@ -121,11 +123,12 @@ class Decomposition:
     def evidence(self, t: np.ndarray) -> float:
         """Largest log evidence per row of t (n,) under a Bayesian linear model: LogME, exact for any n and d.
 
-        The features are centred, so t is too and has n − 1 degrees of freedom: an intercept is integrated out.
+        The features are centred, so t is too and has n − 1 degrees of freedom: an intercept is integrated out. With row
+        weights, a row's noise variance is 1/β over its weight.
         For a given ratio λ = α/β the best β is closed form, so one search over log λ finds the maximum. (The public code of
         the paper loses a term when n < d, and its fixed point need not be the maximum.)
         """
-        t = t - t.mean()
+        t = np.sqrt(self.weights) * (t - (self.weights @ t) / len(t))
         n, x2 = len(t) - 1, (self.U.T @ t) ** 2
         outside = max(0.0, float(t @ t - x2.sum()))
         value = lambda log_ratio: log_evidence(self.s2, x2, outside, n, float(np.exp(log_ratio)))  # noqa: E731
@@ -157,27 +160,27 @@ class Head:
     strength: float
 
 
-def probe_head(X: np.ndarray, task: Task, targets: np.ndarray, *, weights: np.ndarray | None = None, seed: int = 0) -> Head:
-    """The head that ships: logistic (softmax or sigmoid) at the strength with the best out-of-fold log-loss; ridge for numbers.
+def probe_head(
+    X: np.ndarray, task: Task, targets: np.ndarray, *, blocks: np.ndarray | None = None, weights: np.ndarray | None = None
+) -> Head:
+    """The head that ships: logistic (softmax, sigmoid) at the strength with the best out-of-fold log-loss; ridge for numbers.
 
-    The strengths are walked from strong to weak, each fit starting from the one before. Selection uses 5 folds, of at most
-    3,000 rows; the final fit uses all. Float64, L-BFGS.
+    The strengths are walked from strong to weak, each fit starting from the one before. Selection uses 5 folds that keep
+    ``blocks`` whole, of about 3,000 rows at most; the final fit uses all. Float64, L-BFGS.
     """
+    blocks = np.arange(len(X)).astype(str) if blocks is None else blocks
     found = Decomposition.of(X, weights=weights)
     Y = task.columns(targets)
     if task.link == "identity":
-        strength, _ = found.select(Y)
+        strength, _ = found.select(Y, blocks=blocks)
         return Head(*found.coefficients(Y, strength), 1.0, float(strength))
-    reduced = found.U * (
-        np.sqrt(found.s2) / np.sqrt(found.weights)[:, None]
-    )  # a rotation of the matrix: same fits, r columns
-    strength, temperature = _select_logistic(reduced, Y, found.weights, task, targets, seed)
-    path = [lam for lam in LOGISTIC if lam >= strength]
+    root = np.sqrt(found.weights)[:, None]
+    reduced = found.U * (np.sqrt(found.s2) / root)  # a rotation of the matrix: the same fits, in r columns
+    strength, temperature = _select_logistic(reduced, Y, found.weights, task, targets, blocks)
     solution, bias = np.zeros((reduced.shape[1], Y.shape[1])), _log_prior(Y, found.weights, task)
-    for lam in path[-2:]:  # one step of run-up is enough for a warm start
+    for lam in [lam for lam in LOGISTIC if lam >= strength][-2:]:  # one step of run-up is enough for a warm start
         solution, bias = logistic(reduced, Y, lam, weights=found.weights, link=task.link, start=(solution, bias))
-    back = (found.matrix * np.sqrt(found.weights)[:, None]).T @ (found.U / np.sqrt(found.s2))
-    raw = back @ solution
+    raw = (found.matrix * root).T @ ((found.U / np.sqrt(found.s2)) @ solution)
     return Head(raw, bias - found.mean @ raw, temperature, strength)
 
 
@@ -234,10 +237,13 @@ class LinearScorer:
     weights: np.ndarray
     bias: np.ndarray
 
-    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+    def scores(self, examples: Examples, lens: Lens) -> Features:
+        from headstart.features import Features
+
         if not len(self.weights):
-            return np.tile(self.bias, (len(examples), 1))
-        return lens.matrix(examples) @ self.weights + self.bias
+            return Features.one_each(np.tile(self.bias, (len(examples), 1)))
+        found = lens.joined(examples)
+        return Features(found.rows @ self.weights + self.bias, found.offsets)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"scorer": "linear"}, {"weights": self.weights, "bias": self.bias}
@@ -248,39 +254,23 @@ class LinearScorer:
 
 
 def _select_logistic(
-    X: np.ndarray, Y: np.ndarray, weights: np.ndarray, task: Task, targets: np.ndarray, seed: int
+    X: np.ndarray, Y: np.ndarray, weights: np.ndarray, task: Task, targets: np.ndarray, blocks: np.ndarray
 ) -> tuple[float, float]:
     """The strength with the best out-of-fold log-loss, and the temperature of those out-of-fold scores."""
-    rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(X))[:3000])
-    X, Y, weights, targets = X[rows], Y[rows], weights[rows], targets[rows]
-    fold = _plain_folds(Y, rng)
+    strata = Y.argmax(axis=1) if task.link == "softmax" else np.zeros(len(Y))
+    if len(X) > 3000:
+        _, rows = _cutting.split(strata, blocks, fraction=3000 / len(X), seed=0)
+        X, Y, weights, targets, strata, blocks = (part[rows] for part in (X, Y, weights, targets, strata, blocks))
     scores = np.zeros((len(LOGISTIC), *Y.shape))
-    for k in range(fold.max() + 1):
-        fit, left = fold != k, fold == k
+    for fit, left in _cutting.pairs(_cutting.folds(strata, blocks, k=5, seed=0)):
         solution, bias = np.zeros((X.shape[1], Y.shape[1])), _log_prior(Y[fit], weights[fit], task)
         for step, lam in enumerate(LOGISTIC):
-            solution, bias = logistic(
-                X[fit], Y[fit], lam, weights=weights[fit], link=task.link, start=(solution, bias), iterations=60
-            )
+            start = (solution, bias)
+            solution, bias = logistic(X[fit], Y[fit], lam, weights=weights[fit], link=task.link, start=start, iterations=60)
             scores[step, left] = X[left] @ solution + bias
     loss = [float(weights @ task.losses(table, targets)) for table in scores]
     best = int(np.argmin(loss))
     return float(LOGISTIC[best]), fit_temperature(scores[best], task, targets)
-
-
-def _plain_folds(Y: np.ndarray, rng: np.random.Generator, k: int = 5) -> np.ndarray:
-    """Folds in proportion of the largest column, k lowered to what the data allows."""
-    group = Y.argmax(axis=1)
-    smallest = np.bincount(group)[np.unique(group)].min()
-    k = int(max(2, min(k, smallest)))
-    fold = np.zeros(len(Y), dtype=int)
-    start = 0
-    for value in np.unique(group):
-        members = rng.permutation(np.flatnonzero(group == value))
-        fold[members] = (np.arange(len(members)) + start) % k
-        start += len(members)
-    return fold
 
 
 def _log_prior(Y: np.ndarray, weights: np.ndarray, task: Task) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from headstart.backbone import Backbone, Network
-    from headstart.features import Lens
+    from headstart.features import Features, Lens
     from headstart.problem import Examples
 
 CHUNK = 32  # rows a prediction batch, always filled up: a row's score does not depend on how many are asked for
@@ -132,13 +132,15 @@ class NetworkScorer:
     model: Model
     views: tuple[str, ...] = ("",)
 
-    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+    def scores(self, examples: Examples, lens: Lens) -> Features:
+        from headstart.features import Features
+
         parts = []
         for start in range(0, len(examples), PART):
             part = examples.take(np.arange(start, min(start + PART, len(examples))))
             views = [self.model.predict(states_of(lens, part, self.model.cut, view=view)) for view in self.views]
             parts.append(np.mean(views, axis=0))
-        return np.concatenate(parts) if parts else np.zeros((0, self.model.head.out_features))
+        return Features.one_each(np.concatenate(parts) if parts else np.zeros((0, self.model.head.out_features)))
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The tensors above the cut and the head; whatever did not move is the backbone's."""

@@ -119,6 +119,8 @@ def _images(X: Any) -> bool:
     if isinstance(X, (list, tuple)):
         return bool(len(X)) and (isinstance(X[0], (str, bytes)) or hasattr(X[0], "__fspath__") or np.ndim(X[0]) > 1)
     table = np.asarray(X) if not hasattr(X, "ndim") else X
+    if table.ndim == 1 and len(table) and isinstance(table[0], (str, bytes)):
+        return True  # an array of paths: what a list becomes when scikit-learn cuts it into folds
     return table.ndim > 2 and getattr(table, "dtype", None) == np.uint8
 
 

@@ -54,7 +54,8 @@ class Ranking:
 class Trial:
     """One recipe, scored on inner rows that its ``fit`` never saw, the same rows for every recipe.
 
-    ``fold_scores`` has the inner score on each fold, keyed ``repeat/fold``. ``models`` are the fold predictors while they
+    ``inner_score`` pools the folds of each repeat. ``fold_scores`` has the score of each fold by its draw name, None where a
+    fold alone has no score. ``models`` are the fold predictors while they
     are in memory; ``compare`` lets them sit the exam for spread, never for choice.
     """
 
@@ -64,7 +65,7 @@ class Trial:
     seed: int
     status: str  # "done" or "failed"
     inner_score: float | None
-    fold_scores: Mapping[str, float]
+    fold_scores: Mapping[str, float | None]
     seconds: float
     peak_memory: int = 0
     message: str = ""

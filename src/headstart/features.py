@@ -265,11 +265,18 @@ class Lens:
         """One ``Features`` a read."""
         return [self.store.features(backbone, examples, [tap], view=view)[0] for backbone, tap in self.reads]
 
-    def matrix(self, examples: Examples, *, view: str = "") -> np.ndarray:
-        """All reads side by side, (units, total width), float64."""
-        if not self.reads:
+    def joined(self, examples: Examples, *, view: str = "") -> Features:
+        """All reads side by side: rows (units, total width), float64. Every read must have the same units."""
+        found = self.read(examples, view=view)
+        if not found:
             raise NotAdmissible("This lens reads nothing, so it has no features. Choose a backbone, or 'plain'.")
-        return np.concatenate([found.rows for found in self.read(examples, view=view)], axis=1).astype(np.float64)
+        if any(not np.array_equal(one.offsets, found[0].offsets) for one in found):
+            raise NotAdmissible("The reads of this lens have different units; one kind of unit is needed to join them.")
+        return Features(np.concatenate([one.rows for one in found], axis=1).astype(np.float64), found[0].offsets)
+
+    def matrix(self, examples: Examples, *, view: str = "") -> np.ndarray:
+        """The rows of ``joined``, (units, total width), float64."""
+        return self.joined(examples, view=view).rows
 
     def untrained(self, *, slim: bool = False) -> Lens:
         """The same lens with random weights, whole networks, read at their last feature tap when ``slim``."""

@@ -14,7 +14,7 @@ from headstart.errors import NotAdmissible
 from headstart.problem import INGREDIENTS, Examples, Problem
 
 if TYPE_CHECKING:
-    from headstart.features import Lens
+    from headstart.features import Features, Lens
     from headstart.tasks import Task
 
 
@@ -57,8 +57,8 @@ class Plan:
 class Scorer(Protocol):
     """The fitted part of a predictor: raw scores, and a state that is JSON and arrays."""
 
-    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
-        """Raw scores (units, K); what K means is the task's business."""
+    def scores(self, examples: Examples, lens: Lens) -> Features:
+        """Raw scores (units, K) with each item's share of them; what K means is the task's business."""
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Everything that was learned: plain values and arrays."""
@@ -141,19 +141,32 @@ class Predictor:
     temperature: float = 1.0
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-    def scores(self, examples: Examples) -> np.ndarray:
-        """Calibrated raw scores, (units, K)."""
+    def raw(self, examples: Examples) -> Features:
+        """Calibrated raw scores (units, K), with the units of each item."""
+        from headstart.features import Features
+
         if len(examples) == 0:
-            return np.zeros((0, self.task.width))
-        return self.scorer.scores(examples, self.lens) / self.temperature
+            return Features.one_each(np.zeros((0, self.task.width)))
+        found = self.scorer.scores(examples, self.lens)
+        return Features(found.rows / self.temperature, found.offsets)
+
+    def scores(self, examples: Examples) -> np.ndarray:
+        """Calibrated raw scores alone, (units, K)."""
+        return self.raw(examples).rows
 
     def predict(self, examples: Examples) -> np.ndarray:
-        """One answer a unit, in the words of the task: a class, a set of classes, a number."""
-        return self.task.decode(self.scores(examples))
+        """One answer an item, in the words of the task: a class, a set of classes, a number."""
+        found = self.raw(examples)
+        return self.task.decode(found.rows, found.offsets)
 
     def predict_proba(self, examples: Examples) -> np.ndarray:
         """Probabilities (units, classes). ``NotAdmissible`` for a task where they have no meaning."""
         return self.task.proba(self.scores(examples))
+
+    def spec(self) -> dict[str, Any]:
+        """What makes this predictor this one: all that was learned."""
+        state, arrays = self.state()
+        return {**state, "arrays": dict(arrays)}
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All of it as JSON and arrays; ``Predictor.restore`` brings it back."""

@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from headstart import registry
+from headstart import _cutting, registry
 from headstart.errors import NotAdmissible, ProblemError
 from headstart.problem import Examples, Items
-from headstart.tasks import _cutting
 from headstart.tasks.classification import Classification
 from headstart.tasks.multi_label import MultiLabel
 from headstart.tasks.regression import Regression

@@ -145,7 +145,8 @@ def test_no_fit_sees_the_held_rows(monkeypatch):
 
 
 def trial(name, scores, *, seconds=1.0, status="done"):
-    return Trial(name, (), {}, 0, status, None, {f"fold/{k}": s for k, s in enumerate(scores)}, seconds)
+    inner = float(np.mean(scores)) if status == "done" else None
+    return Trial(name, (), {}, 0, status, inner, {f"fold/0/{k}": s for k, s in enumerate(scores)}, seconds)
 
 
 def test_fewer_folds_are_compared_on_the_folds_they_share():

@@ -13,11 +13,12 @@ from headstart import _io
 from headstart.errors import ProblemError
 
 SHOWN = 12  # columns in ``show``
+LARGEST = 1e100  # beyond it, squares and sums leave the range of float64
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A row of numbers, (columns,) float. NaN means missing; an infinity is an error."""
+    """A row of numbers, (columns,) float. NaN means missing; an infinity, or a number beyond 1e100, is an error."""
 
     name = "numbers"
     plural = "rows"
@@ -28,6 +29,10 @@ class Numbers:
         row = self.load(raw)
         if np.isinf(row).any():
             raise ProblemError(f"has an infinite number in column {int(np.flatnonzero(np.isinf(row))[0]) + 1}")
+        large = np.flatnonzero(np.abs(row) > LARGEST)
+        if len(large):
+            column = int(large[0])
+            raise ProblemError(f"has {row[column]:.3g} in column {column + 1}; at most {LARGEST:.0e} can be used")
 
     def load(self, raw: Any) -> np.ndarray:
         """The row as float64, (columns,)."""

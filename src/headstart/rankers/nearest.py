@@ -28,7 +28,7 @@ def score(found: Decomposition, task: Task, targets: np.ndarray, blocks: np.ndar
     best = -np.inf
     for k in sizes:
         means = Y[order[:, :k]].mean(axis=1)
-        answers = task.decode(means - 0.5 if task.link == "sigmoid" else means)
+        answers = task.decode(task.raw(means))
         best = max(best, task.score(task.outcomes(targets, answers)))
     return float(best)
 

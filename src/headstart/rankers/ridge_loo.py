@@ -17,9 +17,4 @@ def score(found: Decomposition, task: Task, targets: np.ndarray, blocks: np.ndar
     *Prefer* it *when* in doubt: it is the accuracy of a real predictor on unseen rows, from one decomposition.
     """
     _, left_out = found.select(task.columns(targets), blocks=blocks)
-    return task.score(task.outcomes(targets, task.decode(centred(left_out, task))))
-
-
-def centred(left_out: np.ndarray, task: Task) -> np.ndarray:
-    """Ridge predictions of 0/1 columns as raw scores: a label is answered above one half."""
-    return left_out - 0.5 if task.link == "sigmoid" else left_out
+    return task.score(task.outcomes(targets, task.decode(task.raw(left_out))))

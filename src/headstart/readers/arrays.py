@@ -124,6 +124,11 @@ def _part(name: str) -> str:
     raise ProblemError(f"'{name[:40]}' is no part. One of {', '.join(PARTS)} is needed.")
 
 
+def _reason(error: Exception) -> str:
+    """Why numpy could not read it. Its own advice is to allow pickle, which would run what stands in the file."""
+    return "it holds Python objects, or is another kind of file" if "pickle" in str(error) else str(error)[:120].rstrip(".")
+
+
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as found:
@@ -132,7 +137,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise ProblemError(f"{path} cannot be read: {error.strerror or error}. Check the path.") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ProblemError(
-            f"{path} is no .npz file of plain arrays: {str(error)[:120]}. Save it with numpy.savez."
+            f"{path} is no .npz file of plain arrays: {_reason(error)}. Save it with numpy.savez."
         ) from error
     if "X" not in arrays and len(arrays) == 1:
         arrays = {"X": next(iter(arrays.values()))}

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +43,20 @@ class _Table:
             return values
         out = np.full(len(values), np.nan)
         for row, value in enumerate(values):
-            if value is None or (self.text and value.strip().lower() in missing):
-                continue
-            number = _number(value) if self.text or isinstance(value, (int, float)) else None
-            if number is None:
+            if not self.counts(value, missing):
                 return None
-            out[row] = number
+            if not self._misses(value, missing):
+                out[row] = _number(value)
         return out if len(out) and not np.isnan(out).all() else None
+
+    def counts(self, value: Any, missing: frozenset[str] = MISSING) -> bool:
+        """Whether one cell may stand in a column of numbers: it is one, or is missing."""
+        if self._misses(value, missing):
+            return True
+        return (self.text or isinstance(value, (int, float))) and _number(value) is not None
+
+    def _misses(self, value: Any, missing: frozenset[str]) -> bool:
+        return value is None or (self.text and value.strip().lower() in missing)
 
 
 def read(path: str | Path, options: Options = Options()) -> Found:  # noqa: B008 (frozen)
@@ -64,17 +72,21 @@ def read(path: str | Path, options: Options = Options()) -> Found:  # noqa: B008
     label = options.label or _usual(table, USUAL_LABELS, "labels")
     split = options.split or _usual(table, ("split",), "parts")
     roles = [name for name in (label, split, options.block, *options.slices) if name]
-    for name in (*roles, *options.inputs):
+    asked = tuple(dict.fromkeys(options.inputs))
+    for name in (*roles, *asked):
         if name not in table.columns:
             raise UnknownName.of(f"column of {table.path.name}", name, table.columns)
-    pictures = _picture_column(table, options.inputs, roles)
+    for name, role in ((label, "label"), (split, "split")):
+        if name in asked:
+            raise ProblemError(f"'{name}' is the {role} column and cannot be an input too. Name another column with --inputs.")
+    pictures = _picture_column(table, asked, roles)
     parts = _parts(table, split)
     targets = None if label is None else _labels(table, label)
     blocks = None if options.block is None else _words(table, options.block)
     slices = {name: _words(table, name) for name in options.slices}
     if pictures is None:
         names = tuple(f"row {row + 1}" for row in range(len(table)))
-        used = options.inputs or _number_columns(table, roles)
+        used = asked or _number_columns(table, roles)
         rows = list(np.stack([_input_numbers(table, name) for name in used], axis=1))
         return Found("numbers", rows, names, targets, parts, blocks, slices, str(table.path.parent), tuple(used))
     inputs, names, kept, skipped = _pictures(table, pictures)
@@ -158,9 +170,19 @@ def _number_columns(table: _Table, roles: list[str]) -> list[str]:
             f"{', '.join(table.columns)}. Name the input columns with --inputs."
         )
     if left:
-        emit("data", f"Not used: columns without numbers, {len(left)}: {', '.join(map(repr, left[:8]))}.", columns=left)
+        told = ", ".join(f"{name[:80]!r}{_first_word(table, name)}" for name in left[:8]) + (", …" if len(left) > 8 else "")
+        emit("data", f"Not used: columns that hold other things than numbers, {len(left)}: {told}.", columns=left)
     emit("data", f"Inputs: columns of numbers, {len(used)}: {', '.join(map(repr, used[:8]))}.", columns=used)
     return used
+
+
+def _first_word(table: _Table, name: str) -> str:
+    """Where a column stops being numbers: one odd cell must not cost a column in silence."""
+    values = table.columns[name]
+    odd = [row for row, value in enumerate(values) if not table.counts(value)]
+    if not odd or len(odd) > len(values) / 2:
+        return ""
+    return f" ({len(odd)} of {len(values)} cells, such as {str(values[odd[0]])[:40]!r} in row {odd[0] + 1})"
 
 
 def _input_numbers(table: _Table, name: str) -> np.ndarray:
@@ -168,7 +190,10 @@ def _input_numbers(table: _Table, name: str) -> np.ndarray:
     if found is None and all(value in (None, "") for value in table.columns[name]):
         found = np.full(len(table), np.nan)
     if found is None:
-        raise ProblemError(f"The input column '{name}' of {table.path.name} holds values that are no numbers. Leave it out.")
+        raise ProblemError(
+            f"The input column '{name}' of {table.path.name} holds values that are no numbers{_first_word(table, name)}. "
+            "Repair them, or leave the column out."
+        )
     return found
 
 
@@ -261,9 +286,10 @@ def _csv(path: Path) -> dict[str, Sequence[Any]]:
     if not rows:
         return {}
     header, *body = rows
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
-        raise ProblemError(f"{path} has {len(twice)} column names twice, such as '{twice[0]}'. Rename one of each.")
+        more = f" (so are {len(twice) - 1} more names)" if len(twice) > 1 else ""
+        raise ProblemError(f"Several columns of {path} are called '{twice[0]}'{more}. Rename them.")
     for number, row in enumerate(body, start=1):
         if len(row) != len(header):
             raise ProblemError(f"Row {number} of {path} has {len(row)} cells; the header has {len(header)}. Repair the row.")
@@ -277,7 +303,8 @@ def _parquet(path: Path) -> dict[str, Sequence[Any]]:
     try:
         table = parquet.read_table(path)
     except (arrow.ArrowException, ValueError) as error:
-        raise ProblemError(f"{path} is no readable Parquet file: {str(error)[:120]}. Export it again.") from error
+        reason = str(error).split(". ")[0][:200].rstrip(".")
+        raise ProblemError(f"{path} is no readable Parquet file: {reason}. Export it again.") from error
     columns: dict[str, Sequence[Any]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         plain = arrow.types.is_integer(column.type) or arrow.types.is_floating(column.type)

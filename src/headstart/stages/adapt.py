@@ -22,20 +22,24 @@ def adapt(problem: Problem, recipe: Recipe, *, plan: Plan | None = None, seed: i
     A fold's fit sees only the other folds. A recipe that fails becomes a trial with ``status="failed"`` and its message.
     """
     plan, started = plan or Plan(), time.perf_counter()
-    scores: dict[str, float] = {}
+    scores: dict[str, float | None] = {}
+    tables: dict[str, list[np.ndarray]] = {}
     models: dict[str, Predictor] = {}
     status, message, notes = "done", "", {}
     try:
         for draw, part, held in inner_parts(problem, recipe, plan):
             predictor = recipe.fit(part, plan=plan, seed=seed)
-            outcomes = problem.task.outcomes(held.targets, predictor.predict(held))
-            scores[draw] = problem.task.score(outcomes)
+            outcomes = problem.task.sit(predictor, held)
+            score = problem.task.score(outcomes)
+            scores[draw] = score if np.isfinite(score) else None  # one row alone has no R²
+            tables.setdefault(draw.rpartition("/")[0], []).append(outcomes)
             models[draw], notes = predictor, dict(predictor.notes)
     except Exception as error:  # any failure of a method is a result about the method, and is shown
         status, message = "failed", f"{type(error).__name__}: {error}"
         emit("warning", f"{recipe.name} failed: {message}")
-    known = [score for score in scores.values() if np.isfinite(score)]
-    inner = float(np.mean(known)) if known and status == "done" else None
+    # The folds of a repeat are pooled, so that a metric of many rows (R², F1) is taken over many rows.
+    pooled = [problem.task.score(np.concatenate(parts)) for parts in tables.values()]
+    inner = float(np.mean(pooled)) if pooled and status == "done" and np.isfinite(pooled).all() else None
     seconds = time.perf_counter() - started
     if inner is not None:
         metric = problem.task.metric.replace("_", " ")
@@ -57,12 +61,11 @@ def fold_parts(problem: Problem, plan: Plan, *, limit: int) -> Iterator[tuple[st
     """The first ``limit`` of the plan's repeats × folds of ``train``; blocks whole, strata in proportion."""
     given = 0
     for repeat in range(plan.repeats):
-        fold = problem.task.folds(problem.train, k=plan.folds, seed=repeat)
-        for k in range(int(fold.max()) + 1):
+        for k, (fit, held) in enumerate(problem.task.folds(problem.train, k=plan.folds, seed=repeat)):
             if given == limit:
                 return
             given += 1
-            yield f"fold/{repeat}/{k}", replace(problem, train=problem.train.take(fold != k)), problem.train.take(fold == k)
+            yield f"fold/{repeat}/{k}", replace(problem, train=problem.train.take(fit)), problem.train.take(held)
 
 
 def peak_memory() -> int:

@@ -35,22 +35,28 @@ def _cost(recipe: Recipe) -> tuple[bool, int, str]:
 
 def inner_scores(trials: Sequence[Trial]) -> dict[str, float | None]:
     """Each recipe's inner score, on comparable rows. None where it failed."""
-    folds: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(trial.recipe for trial in trials):
-        done = [trial for trial in trials if trial.recipe == name and trial.status == "done"]
-        keys = done[0].fold_scores if done else ()
-        folds[name] = {key: float(np.mean([trial.fold_scores[key] for trial in done])) for key in keys}
-    most = max((len(found) for found in folds.values()), default=0)
-    full = {name: float(np.mean(list(found.values()))) for name, found in folds.items() if found and len(found) == most}
-    scores: dict[str, float | None] = dict.fromkeys(folds)
-    scores.update(full)
+    done = {name: [t for t in trials if t.recipe == name and t.inner_score is not None] for name in _names(trials)}
+    most = max((len(found[0].fold_scores) for found in done.values() if found), default=0)
+    mean = {name: float(np.mean([trial.inner_score for trial in found])) for name, found in done.items() if found}
+    full = {name: score for name, score in mean.items() if len(done[name][0].fold_scores) == most}
     reference = max(full, key=lambda name: full[name]) if full else None
-    for name, found in folds.items():
-        if found and name not in full and reference is not None:
-            shared = [key for key in found if key in folds[reference]]
-            difference = np.mean([found[key] - folds[reference][key] for key in shared]) if shared else float("nan")
-            scores[name] = float(full[reference] + difference)
-    return {name: None if score is None or not np.isfinite(score) else score for name, score in scores.items()}
+    scores: dict[str, float | None] = {name: full.get(name) for name in done}
+    for name in mean.keys() - full.keys():
+        gaps = [_gap(one, other) for one in done[name] for other in done[str(reference)]]
+        known = [gap for gap in gaps if gap is not None]
+        scores[name] = full[str(reference)] + float(np.mean(known)) if known else mean[name]
+    return scores
+
+
+def _names(trials: Sequence[Trial]) -> list[str]:
+    return list(dict.fromkeys(trial.recipe for trial in trials))
+
+
+def _gap(one: Trial, other: Trial) -> float | None:
+    """Mean difference of two trials over the folds that both have a score on."""
+    both = [(score, other.fold_scores.get(draw)) for draw, score in one.fold_scores.items()]
+    known = [mine - theirs for mine, theirs in both if mine is not None and theirs is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _reason(worth: str, challenger: Recipe | None, incumbent: Recipe | None, trials: Sequence[Trial]) -> str:

@@ -47,7 +47,7 @@ def compare(
     def sit(job: _Job) -> tuple[Predictor, np.ndarray, float]:
         started = time.perf_counter()
         predictor = job.fitted or job.recipe.fit(job.part, plan=alone, seed=job.cell.seed)
-        return predictor, problem.task.sit(predictor, exam), time.perf_counter() - started
+        return predictor, problem.task.sit(predictor, exam.examples), time.perf_counter() - started
 
     for recipe in arms:  # the exam's features come first, so that no two fits compute them
         for backbone, tap in recipe.lens.reads if recipe.strategy.starts_from == "pretrained" else ():

@@ -34,7 +34,7 @@ def locate(
     for tap, features in zip(taps, store.features(found, rows, [tap.name for tap in taps]), strict=True):
         X, targets, blocks = task.rows(features, rows)
         _, left_out = Decomposition.of(X, weights=task.item_weights(targets)).select(task.columns(targets), blocks=blocks)
-        raw = left_out - 0.5 if task.link == "sigmoid" else left_out
+        raw = task.raw(left_out)
         loss = task.losses(raw / fit_temperature(raw, task, targets), targets)
         score = task.score(task.outcomes(targets, task.decode(raw)))
         error = float(loss.std(ddof=1) / np.sqrt(len(loss)))

@@ -73,8 +73,9 @@ class Answers:
 def predict(predictor: Predictor, examples: Examples) -> Answers:
     """``predictor``'s answers for ``examples``, in their order; probabilities where they have a meaning."""
     task = predictor.task
-    scores = predictor.scores(examples)
-    names, answers = tuple(examples.names), task.decode(scores)
+    found = predictor.raw(examples)
+    scores = found.rows
+    names, answers = tuple(examples.names), task.decode(scores, found.offsets)
     if task.link == "identity":
         return Answers(names, answers, task.labels)
     proba = task.proba(scores)

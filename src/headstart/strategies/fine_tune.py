@@ -89,7 +89,8 @@ class FineTune:
 
     def _probe(self, task: Any, examples: Examples, lens: Lens) -> Head:
         """The linear probe on the network's last feature row."""
-        return probe_head(_last(examples, lens), task, examples.targets, weights=task.item_weights(examples.targets))
+        targets = examples.targets
+        return probe_head(_last(examples, lens), task, targets, blocks=examples.blocks, weights=task.item_weights(targets))
 
     def _saturated(self, probe: Head, task: Any, examples: Examples, lens: Lens, rows: np.ndarray, held: np.ndarray) -> bool:
         """Whether the probe fits its own rows far better than held-out ones (more than twice, by loss).

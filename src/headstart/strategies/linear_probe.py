@@ -31,8 +31,8 @@ class LinearProbe:
     costly: ClassVar[bool] = False
 
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
-        targets = problem.train.targets
-        head = probe_head(lens.matrix(problem.train), problem.task, targets, weights=problem.task.item_weights(targets))
+        X, targets, blocks = problem.task.rows(lens.joined(problem.train), problem.train)
+        head = probe_head(X, problem.task, targets, blocks=blocks, weights=problem.task.item_weights(targets))
         scorer = LinearScorer(head.weights, head.bias)
         return Predictor(problem.task, lens, self, scorer, head.temperature, {"strength": head.strength})
 

@@ -32,8 +32,9 @@ class NearestMean:
     costly: ClassVar[bool] = False
 
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
-        X, task = lens.matrix(problem.train), problem.task
-        Y = task.columns(problem.train.targets)
+        task = problem.task
+        X, targets, blocks = task.rows(lens.joined(problem.train), problem.train)
+        Y = task.columns(targets)
         counts = np.maximum(Y.sum(axis=0), 1e-9)
         mean = ((Y.T @ X) / counts[:, None])[Y.sum(axis=0) > 0].mean(axis=0)  # classes count the same
         spread = np.sqrt(X.std(axis=0))
@@ -41,8 +42,7 @@ class NearestMean:
         Z = (X - mean) / scale
         sums = Y.T @ Z
         prototypes = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-        left_out = _without_own(Z, Y, sums)
-        temperature = fit_temperature(left_out, task, problem.train.targets)
+        temperature = fit_temperature(_without_own_block(Z, Y, blocks), task, targets)
         weights = prototypes.T / scale[:, None]
         return Predictor(task, lens, self, LinearScorer(weights, -mean @ weights), temperature)
 
@@ -50,10 +50,12 @@ class NearestMean:
         return LinearScorer.restore(arrays)
 
 
-def _without_own(Z: np.ndarray, Y: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Scores (n, K) of every row with the row itself left out of its class's prototype."""
-    scores = Z @ (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).T
-    own = Y.argmax(axis=1)
-    left = sums[own] - Z
-    scores[np.arange(len(Z)), own] = (Z * left).sum(axis=1) / np.maximum(np.linalg.norm(left, axis=1), 1e-12)
+def _without_own_block(Z: np.ndarray, Y: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Scores (n, K) of every row against prototypes made without the row's own block."""
+    names, block_of = np.unique(blocks.astype(str), return_inverse=True)
+    sums, scores = Y.T @ Z, np.zeros_like(Y)
+    order = np.argsort(block_of, kind="stable")
+    for rows in np.split(order, np.cumsum(np.bincount(block_of))[:-1]) if len(names) else []:
+        left = sums - Y[rows].T @ Z[rows]
+        scores[rows] = Z[rows] @ (left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)).T
     return scores

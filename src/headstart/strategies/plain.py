@@ -10,6 +10,7 @@ import numpy as np
 
 from headstart import registry
 from headstart._linear import Decomposition, fit_temperature
+from headstart.features import Features
 from headstart.strategy import Plan, Predictor, Scorer
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ class Plain:
         found = Decomposition.of_kernel(K, weights=weights)
         strength, left_out = found.select(Y, blocks=train.blocks)
         dual = found.dual(Y, strength)
-        bias = (found.weights @ (Y - K @ dual)) / len(Y)
+        bias = task.raw((found.weights @ (Y - K @ dual)) / len(Y))
         scorer = KernelScorer(X.astype(np.float32), dual, bias, width * unit, state)
-        temperature = fit_temperature(left_out, task, train.targets)
+        temperature = fit_temperature(task.raw(left_out), task, train.targets)
         return Predictor(task, lens, self, scorer, temperature, {"width": width, "strength": strength})
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
@@ -79,12 +80,13 @@ class KernelScorer:
     width: float
     plain: Mapping[str, np.ndarray]
 
-    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+    def scores(self, examples: Examples, lens: Lens) -> Features:
         described = _described(examples, dict(self.plain))
         # 256 rows at a time: the kernel stays small however many items are asked about.
         parts = [described[start : start + 256] for start in range(0, len(described), 256)]
         rows = self.rows.astype(np.float64)
-        return np.concatenate([kernel(part, rows, width=self.width) @ self.dual for part in parts]) + self.bias
+        found = np.concatenate([kernel(part, rows, width=self.width) @ self.dual for part in parts])
+        return Features.one_each(found + self.bias)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {"rows": self.rows, "dual": self.dual, "bias": self.bias}

@@ -79,7 +79,9 @@ class Scratch:
             views = _network.views_of(backbone, 2) if self.flip else ("",)
             scorer = _network.NetworkScorer(model, views)
             stopped_on = examples.take(held)
-            temperature = fit_temperature(scorer.scores(stopped_on, lens), task, stopped_on.targets) if len(held) else 1.0
+            temperature = (
+                fit_temperature(scorer.scores(stopped_on, lens).rows, task, stopped_on.targets) if len(held) else 1.0
+            )
         return Predictor(task, lens, self, scorer, temperature, trained.notes())
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _network.NetworkScorer:

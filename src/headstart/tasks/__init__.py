@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from headstart.features import Features
-    from headstart.problem import Exam, Examples
+    from headstart.problem import Examples
     from headstart.strategy import Predictor
 
 TABLE = {
@@ -49,6 +49,12 @@ class Task(Protocol):
     def columns(self, targets: np.ndarray) -> np.ndarray:
         """Targets as regression columns (n, width), for closed-form heads and LogME."""
 
+    def fitted(self, targets: np.ndarray) -> Task:
+        """This task with whatever it learns from training targets (a mean and a scale), learned from these."""
+
+    def raw(self, columns: np.ndarray) -> np.ndarray:
+        """Predictions of ``columns`` by regression as raw scores, so that ``decode`` and ``proba`` can read them."""
+
     def item_weights(self, targets: np.ndarray) -> np.ndarray | None:
         """Training weights (n,), mean 1, against class imbalance; None when every item counts the same."""
 
@@ -58,8 +64,9 @@ class Task(Protocol):
     def losses(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The same in numpy, (n,): log-loss for classes, squared error for numbers. For early stops and temperatures."""
 
-    def decode(self, scores: np.ndarray) -> np.ndarray:
-        """Answers, one a unit."""
+    def decode(self, scores: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
+        """One answer an item from raw scores (units, width). Item i owns the units ``offsets[i]:offsets[i + 1]``; without
+        ``offsets`` every item has one."""
 
     def proba(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities (units, width); ``NotAdmissible`` where they have no meaning."""
@@ -80,8 +87,9 @@ class Task(Protocol):
     def split(self, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices to keep and to hold out; blocks whole, classes in proportion."""
 
-    def folds(self, examples: Examples, *, k: int, seed: int) -> np.ndarray:
-        """A fold number an item (n,); blocks whole, classes in proportion. k is lowered where a class is smaller."""
+    def folds(self, examples: Examples, *, k: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(indices to fit on, indices held out) of up to k folds; blocks whole, classes in proportion. A task with a time
+        order only fits on what came before."""
 
     def shrink(self, examples: Examples, amount: int, *, seed: int) -> np.ndarray:
         """Indices of a nested part with ``amount`` labels (a class)."""
@@ -95,8 +103,8 @@ class Task(Protocol):
     def resample(self, blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Item weights of one bootstrap draw of whole blocks."""
 
-    def sit(self, predictor: Predictor, exam: Exam) -> np.ndarray:
-        """Outcomes of ``predictor`` on ``exam``, (n, k)."""
+    def sit(self, predictor: Predictor, examples: Examples) -> np.ndarray:
+        """Outcomes of ``predictor`` on labelled ``examples``, (n, k): predict and compare; control rolls out instead."""
 
     def check(self, examples: Examples) -> None:
         """``ProblemError`` if the examples cannot be learned from: one class, NaN labels, unknown classes."""

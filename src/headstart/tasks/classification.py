@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from headstart import _cutting
 from headstart.errors import ProblemError
-from headstart.tasks import _cutting
 
 if TYPE_CHECKING:
     from headstart.features import Features
-    from headstart.problem import Exam, Examples
+    from headstart.problem import Examples
     from headstart.strategy import Predictor
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -65,6 +65,12 @@ class Classification:
     def columns(self, targets: np.ndarray) -> np.ndarray:
         return np.eye(self.width)[self.encode(targets)]
 
+    def fitted(self, targets: np.ndarray) -> Classification:
+        return self
+
+    def raw(self, columns: np.ndarray) -> np.ndarray:
+        return columns
+
     def item_weights(self, targets: np.ndarray) -> np.ndarray | None:
         if self.class_weights is None:
             return None
@@ -82,7 +88,7 @@ class Classification:
         shifted = scores - scores.max(axis=1, keepdims=True)
         return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(scores)), self.encode(targets)]
 
-    def decode(self, scores: np.ndarray) -> np.ndarray:
+    def decode(self, scores: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
         return np.array(self.classes, dtype=object)[scores.argmax(axis=1)]
 
     def proba(self, scores: np.ndarray) -> np.ndarray:
@@ -121,8 +127,8 @@ class Classification:
     def split(self, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return _cutting.split(self.encode(examples.targets), examples.blocks, fraction=fraction, seed=seed)
 
-    def folds(self, examples: Examples, *, k: int, seed: int) -> np.ndarray:
-        return _cutting.folds(self.encode(examples.targets), examples.blocks, k=k, seed=seed)
+    def folds(self, examples: Examples, *, k: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        return _cutting.pairs(_cutting.folds(self.encode(examples.targets), examples.blocks, k=k, seed=seed))
 
     def shrink(self, examples: Examples, amount: int, *, seed: int) -> np.ndarray:
         return _cutting.shrink(self.encode(examples.targets), examples.blocks, amount=amount, seed=seed)
@@ -137,8 +143,8 @@ class Classification:
     def resample(self, blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return _cutting.resample(blocks, rng)
 
-    def sit(self, predictor: Predictor, exam: Exam) -> np.ndarray:
-        return self.outcomes(exam.examples.targets, predictor.predict(exam.examples))
+    def sit(self, predictor: Predictor, examples: Examples) -> np.ndarray:
+        return self.outcomes(examples.targets, predictor.predict(examples))
 
     def check(self, examples: Examples) -> None:
         if len(self.classes) < 2:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from headstart import _cutting
 from headstart.errors import ProblemError
-from headstart.tasks import _cutting
 
 if TYPE_CHECKING:
     from headstart.features import Features
-    from headstart.problem import Exam, Examples
+    from headstart.problem import Examples
     from headstart.strategy import Predictor
 
 METRICS = ("macro_f1", "micro_f1")
@@ -61,6 +61,12 @@ class MultiLabel:
     def columns(self, targets: np.ndarray) -> np.ndarray:
         return self.encode(targets)
 
+    def fitted(self, targets: np.ndarray) -> MultiLabel:
+        return self
+
+    def raw(self, columns: np.ndarray) -> np.ndarray:
+        return columns - 0.5  # a label is answered above one half
+
     def item_weights(self, targets: np.ndarray) -> np.ndarray | None:
         return None
 
@@ -72,7 +78,7 @@ class MultiLabel:
     def losses(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return (np.logaddexp(0, scores) - scores * self.encode(targets)).mean(axis=1)
 
-    def decode(self, scores: np.ndarray) -> np.ndarray:
+    def decode(self, scores: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
         answers = np.empty(len(scores), dtype=object)
         for row, positive in enumerate(scores > 0):
             answers[row] = tuple(name for name, on in zip(self.classes, positive, strict=True) if on)
@@ -103,8 +109,8 @@ class MultiLabel:
     def split(self, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return _cutting.split(self._rarest(examples), examples.blocks, fraction=fraction, seed=seed)
 
-    def folds(self, examples: Examples, *, k: int, seed: int) -> np.ndarray:
-        return _cutting.folds(self._rarest(examples), examples.blocks, k=k, seed=seed)
+    def folds(self, examples: Examples, *, k: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        return _cutting.pairs(_cutting.folds(self._rarest(examples), examples.blocks, k=k, seed=seed))
 
     def shrink(self, examples: Examples, amount: int, *, seed: int) -> np.ndarray:
         return _cutting.shrink(self._rarest(examples), examples.blocks, amount=amount, seed=seed)
@@ -118,8 +124,8 @@ class MultiLabel:
     def resample(self, blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return _cutting.resample(blocks, rng)
 
-    def sit(self, predictor: Predictor, exam: Exam) -> np.ndarray:
-        return self.outcomes(exam.examples.targets, predictor.predict(exam.examples))
+    def sit(self, predictor: Predictor, examples: Examples) -> np.ndarray:
+        return self.outcomes(examples.targets, predictor.predict(examples))
 
     def check(self, examples: Examples) -> None:
         counts = self.encode(examples.targets).sum(axis=0) if self.width else np.zeros(0)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from headstart import _cutting
 from headstart.errors import NotAdmissible, ProblemError
-from headstart.tasks import _cutting
 
 if TYPE_CHECKING:
     from headstart.features import Features
-    from headstart.problem import Exam, Examples
+    from headstart.problem import Examples
     from headstart.strategy import Predictor
 
 
@@ -51,6 +51,13 @@ class Regression:
     def columns(self, targets: np.ndarray) -> np.ndarray:
         return self.encode(targets)[:, None]
 
+    def fitted(self, targets: np.ndarray) -> Regression:
+        values = np.asarray(targets, dtype=np.float64)
+        return replace(self, mean=float(values.mean()), scale=float(values.std()) or 1.0)
+
+    def raw(self, columns: np.ndarray) -> np.ndarray:
+        return columns
+
     def item_weights(self, targets: np.ndarray) -> np.ndarray | None:
         return None
 
@@ -60,7 +67,7 @@ class Regression:
     def losses(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return (scores[:, 0] - self.encode(targets)) ** 2
 
-    def decode(self, scores: np.ndarray) -> np.ndarray:
+    def decode(self, scores: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
         return scores[:, 0] * self.scale + self.mean
 
     def proba(self, scores: np.ndarray) -> np.ndarray:
@@ -86,8 +93,8 @@ class Regression:
     def split(self, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return _cutting.split(_cutting.bins(self.encode(examples.targets)), examples.blocks, fraction=fraction, seed=seed)
 
-    def folds(self, examples: Examples, *, k: int, seed: int) -> np.ndarray:
-        return _cutting.folds(_cutting.bins(self.encode(examples.targets)), examples.blocks, k=k, seed=seed)
+    def folds(self, examples: Examples, *, k: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        return _cutting.pairs(_cutting.folds(_cutting.bins(self.encode(examples.targets)), examples.blocks, k=k, seed=seed))
 
     def shrink(self, examples: Examples, amount: int, *, seed: int) -> np.ndarray:
         return _cutting.shrink(np.zeros(len(examples)), examples.blocks, amount=amount, seed=seed)
@@ -101,8 +108,8 @@ class Regression:
     def resample(self, blocks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return _cutting.resample(blocks, rng)
 
-    def sit(self, predictor: Predictor, exam: Exam) -> np.ndarray:
-        return self.outcomes(exam.examples.targets, predictor.predict(exam.examples))
+    def sit(self, predictor: Predictor, examples: Examples) -> np.ndarray:
+        return self.outcomes(examples.targets, predictor.predict(examples))
 
     def check(self, examples: Examples) -> None:
         values = np.asarray(examples.targets, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How examples are cut and counted when a task has no reason to do it otherwise. Blocks stay whole, strata in proportion."""
+"""How rows are cut and counted when a task has no reason to do it otherwise. Blocks stay whole, strata in proportion."""
 
 from __future__ import annotations
 
@@ -42,8 +42,19 @@ def split(strata: np.ndarray, blocks: np.ndarray, *, fraction: float, seed: int)
         after = taken + counts[block]
         if (after <= wanted + 1e-9)[counts[block] > 0].all():
             held[block], taken = True, after
+    for stratum in np.flatnonzero((taken == 0) & ((counts > 0).sum(axis=0) >= 2)):
+        # Blocks larger than the share: the smallest one is held out, where that leaves every stratum something.
+        able = [b for b in np.flatnonzero(counts[:, stratum]) if (total - taken - counts[b] > 0)[counts[b] > 0].all()]
+        if able and not taken[stratum]:
+            block = min(able, key=lambda b: (counts[b].sum(), names[b]))
+            held[block], taken = True, taken + counts[block]
     mask = held[block_of]
     return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def pairs(fold: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(indices to fit on, indices held out) of each fold."""
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(int(fold.max(initial=-1)) + 1)]
 
 
 def shrink(strata: np.ndarray, blocks: np.ndarray, *, amount: int, seed: int) -> np.ndarray:
