@@ -147,3 +147,17 @@ def test_a_constant_column_changes_nothing():
     plain, padded = Decomposition.of(X), Decomposition.of(np.column_stack([X, np.full(60, 7.0)]))
     assert np.allclose(plain.leave_one_out(Y, 1.0), padded.leave_one_out(Y, 1.0), atol=1e-8)
     assert np.isfinite(padded.coefficients(Y, 1.0)[0]).all()
+
+
+def test_probe_head_keeps_blocks_whole_when_it_chooses():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(30), 10)
+    label = rng.permutation(np.repeat(["a", "b"], 15))[patient].astype(object)
+    X = rng.normal(size=(30, 40))[patient] * 3 + 0.3 * rng.normal(size=(300, 40))  # who it is, and nothing about the label
+    task = Classification(("a", "b"))
+    honest = probe_head(X, task, label, blocks=patient.astype(str))
+    fooled = probe_head(X, task, label)
+    new = rng.normal(size=(300, 40)) * 3
+    truth = rng.permutation(label)
+    loss = lambda head: task.losses((new @ head.weights + head.bias) / head.temperature, truth).mean()  # noqa: E731
+    assert loss(honest) < 0.9 < loss(fooled)

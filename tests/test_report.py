@@ -56,7 +56,7 @@ def a_run(folder: Path, *, classes: tuple[str, ...] = GARMENTS, name: str = "clo
             "reason": "",
         },
         "verdict": _verdict(evidence),
-        "mistakes": [_mistake(i, classes) for i in range(12)],
+        "mistakes": {"items": [_mistake(i, classes) for i in range(12)]},
     }
     for stage, record in records.items():
         _io.write_json(folder / f"{stage}.json", record)

@@ -28,9 +28,9 @@ QUICK = Plan(seconds=10, folds=3, repeats=1, seeds=1, epochs=8, views=1, threads
 def check_strategy(strategy: Strategy, problem: Problem, exam: Exam, lens: Lens, *, renames: bool = True) -> None:
     """The laws of a strategy, on a problem that it should be able to solve.
 
-    Same seed, same predictions; problem and backbone stay as they were; state and back, same predictions; the order and
-    number of the rows asked about do not matter; it beats chance; renaming classes renames predictions (``renames=False``
-    for methods that read the names); less than it needs is ``NotAdmissible``.
+    Same seed, same predictions; problem and backbone stay as they were; state and back, same predictions; neither the order
+    of the training rows nor the order or number of the rows asked about matters; it beats chance; renaming classes renames
+    predictions (``renames=False`` for methods that read the names); less than it needs is ``NotAdmissible``.
     """
     recipe, asked = Recipe(strategy, lens), exam.examples
     before = _identities(problem, lens)
@@ -41,6 +41,12 @@ def check_strategy(strategy: Strategy, problem: Problem, exam: Exam, lens: Lens,
     again = recipe.fit(problem, plan=QUICK, seed=0).scores(asked)
     _require(np.array_equal(scores, again), f"{strategy.name}: the same seed gives other predictions")
     _check_state(predictor, asked, scores)
+    turned = replace(problem, train=problem.train.take(np.random.default_rng(1).permutation(len(problem.train))))
+    other = recipe.fit(turned, plan=QUICK, seed=0).scores(asked)
+    _require(np.allclose(other, scores, atol=1e-4), f"{strategy.name}: the order of the training rows matters")
+    if problem.task.link == "sigmoid" and strategy.name != "nearest_mean":
+        share, said = problem.task.columns(problem.train.targets).mean(), predictor.predict_proba(problem.train).mean()
+        _require(abs(share - said) < 0.15, f"{strategy.name}: labels have a share of {share:.2f}, it says {said:.2f}")
     mixed = np.random.default_rng(0).permutation(len(asked))
     _require(np.allclose(predictor.scores(asked.take(mixed)), scores[mixed], atol=1e-5), "row order matters")
     single = np.concatenate([predictor.scores(asked.take([i])) for i in range(3)])

@@ -86,6 +86,9 @@ class Backbone(Protocol):
     @property
     def pretrained(self) -> bool: ...
 
+    def spec(self) -> dict[str, str]:
+        """What makes this backbone this one: its card's name and its fingerprint."""
+
     def prepare(self, inputs: Sequence[Any], *, view: str = "") -> Any:
         """Loaded, sized inputs as one array of a fixed shape per item (images: uint8, (n, side, side, 3)).
 

@@ -8,10 +8,12 @@ at any moment, or several processes at once, cost time and nothing else.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,8 @@ class FeatureStore:
         self.path = path
         self.cap_bytes = cap_bytes
         self._shards: dict[str, dict[str, tuple[_Shard, int]]] = {}
+        self._loaded: set[str] = set()
+        self._locks: defaultdict[str, RLock] = defaultdict(RLock)  # fits side by side must not compute one thing twice
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path) if self.path else 'in memory'!r})"
@@ -92,7 +96,9 @@ class FeatureStore:
 
     def missing(self, backbone: Backbone, examples: Examples, *, view: str = "") -> list[str]:
         """Fingerprints of the items that would have to be computed."""
-        known = self._index(f"{backbone.fingerprint}/{_safe(view)}")
+        group = f"{backbone.fingerprint}/{_safe(view)}"
+        with self._locks[group]:
+            known = self._index(group)
         return sorted(set(examples.fingerprints) - set(known))
 
     def size(self) -> int:
@@ -123,6 +129,7 @@ class FeatureStore:
             file.unlink(missing_ok=True)
             freed += bytes_freed
         self._shards.clear()
+        self._loaded.clear()
         emit("data", f"The feature store was over its cap; {freed / 2**20:.0f} MB of it were dropped.")
         return freed
 
@@ -130,6 +137,10 @@ class FeatureStore:
         return [] if self.path is None or not self.path.exists() else list(self.path.rglob("*.npy"))
 
     def _gather(self, group: str, examples: Examples, compute: Callable[..., Any], what: str) -> list[tuple[_Shard, int]]:
+        with self._locks[group]:
+            return self._compute(group, examples, compute, what)
+
+    def _compute(self, group: str, examples: Examples, compute: Callable[..., Any], what: str) -> list[tuple[_Shard, int]]:
         known = self._index(group)
         wanted: dict[str, Any] = {}
         for item, raw in zip(examples.fingerprints, examples.inputs, strict=True):
@@ -162,14 +173,13 @@ class FeatureStore:
             index.setdefault(item, (shard, row))
 
     def _index(self, group: str, *, fresh: bool = False) -> dict[str, tuple[_Shard, int]]:
-        if self.path is None or (group in self._shards and not fresh):
-            return self._shards.setdefault(group, {})
-        index: dict[str, tuple[_Shard, int]] = dict(self._shards.get(group, {}))
-        folder = self.path / group
-        for file in sorted(folder.glob("*.json")) if folder.exists() else []:
-            for item, place in _read_shard(file):
-                index.setdefault(item, place)
-        self._shards[group] = index
+        index = self._shards.setdefault(group, {})
+        if self.path is not None and (fresh or group not in self._loaded):
+            folder = self.path / group
+            for file in sorted(folder.glob("*.json")) if folder.exists() else []:
+                for item, place in _read_shard(file):
+                    index.setdefault(item, place)
+            self._loaded.add(group)
         return index
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart import _io
 from headstart.errors import ProblemError
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ class Items:
     targets: np.ndarray | None = None
     blocks: np.ndarray | None = None
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
+    times: np.ndarray | None = None  # ISO dates, where the order in time matters
     notes: tuple[Any, ...] = ()  # events: what was done to the data while it was read
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)  # what a kind computed once for the whole root
 
     def __post_init__(self) -> None:
-        parts = {"names": self.names, "fingerprints": self.fingerprints, "targets": self.targets, "blocks": self.blocks}
+        parts: dict[str, Any] = {"names": self.names, "fingerprints": self.fingerprints, "targets": self.targets}
+        parts |= {"blocks": self.blocks, "times": self.times}
         for name, part in {**parts, **self.slices}.items():
             if part is not None and len(part) != len(self.inputs):
                 raise ProblemError(
@@ -105,6 +108,10 @@ class Examples:
         return self.items.blocks[self.rows]
 
     @property
+    def times(self) -> np.ndarray | None:
+        return None if self.items.times is None else self.items.times[self.rows]
+
+    @property
     def slices(self) -> dict[str, np.ndarray]:
         return {name: values[self.rows] for name, values in self.items.slices.items()}
 
@@ -125,7 +132,9 @@ class Examples:
 
     def spec(self) -> dict[str, Any]:
         """What makes these examples these: content, labels, blocks; not where the files lie."""
-        targets = None if self.items.targets is None else [str(target) for target in self.targets.tolist()]
+        targets = (
+            None if self.items.targets is None else [_io.plain(t, arrays_as_digests=True) for t in self.targets.tolist()]
+        )
         blocks = None if self.items.blocks is None else [str(block) for block in self.blocks]
         return {"kind": self.kind, "items": self.fingerprints, "targets": targets, "blocks": blocks}
 
@@ -144,7 +153,8 @@ class Exam:
         return len(self.examples)
 
     def spec(self) -> dict[str, Any]:
-        return {"examples": self.examples.spec(), "transductive": self.transductive}
+        slices = {name: [str(value) for value in values] for name, values in self.examples.slices.items()}
+        return {"examples": self.examples.spec(), "slices": slices, "transductive": self.transductive}
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +229,8 @@ class Problem:
     def split(self, *, fraction: float = 1 / 3, seed: int = 0) -> tuple[Problem, Exam]:
         """This problem without an exam drawn from ``train``, and that exam. No block stands on both sides."""
         keep, held = self.task.split(self.train, fraction=fraction, seed=seed)
-        exam = Exam(self.train.take(held))
-        return replace(self, train=self.train.take(keep)).without(exam), exam
+        exam, kept = Exam(self.train.take(held)), self.train.take(keep)
+        return replace(self, task=self.task.fitted(kept.targets), train=kept).without(exam), exam
 
     def without(self, exam: Exam) -> Problem:
         """This problem with the exam's items and blocks removed from every part."""
@@ -268,4 +278,5 @@ def _merge(first: Examples, second: Examples) -> Items:
         targets=both(first.targets, second.targets) if has_targets else None,
         blocks=np.concatenate([first.blocks, second.blocks]) if has_blocks else None,
         slices={name: np.concatenate([first.slices[name], second.slices[name]]) for name in named},
+        times=both(first.times, second.times),
     )

@@ -21,6 +21,7 @@ from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens, Profile
 from headstart.problem import Exam, Problem
 from headstart.stages.extract import Extraction
+from headstart.stages.mistakes import Mistake
 from headstart.strategy import Plan, Predictor
 
 FORMAT = 1
@@ -33,6 +34,7 @@ READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "profile": Profile.from_dict,
     "features": lambda found: Extraction.from_dict(found),
     "trials": Trial.from_dict,
+    "mistakes": lambda found: tuple(Mistake(**one) for one in found["items"]),
     "verdict": Verdict.from_dict,
 }
 
@@ -59,10 +61,13 @@ class Run:
             raise RunError(
                 f"{run.folder} holds other files and no run; an empty or new folder is needed. Choose another place with --out."
             )
+        data = _io.fingerprint(problem)
+        if known.get("data") not in (None, data):
+            (run.folder / "events.jsonl").unlink(missing_ok=True)  # they told of other data
         created = known.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
         kept = {"records": known.get("records", {}), "stages": known.get("stages", {})}
         run._note(format=FORMAT, version=_version(), name=run.folder.name, created=created, **kept)
-        run._note(problem=_summary(problem), machine=_machine())
+        run._note(problem=_summary(problem), machine=_machine(), data=data)
         for event in problem.train.items.notes:
             run.hear(event)
         return run
@@ -114,7 +119,7 @@ class Run:
 
         A record made from other inputs is never overwritten: the new one gets a name with the inputs' hash.
         """
-        identity = {key: value for key, value in options.items() if key not in ("trials", "store")}
+        identity = {key: value for key, value in options.items() if key not in ("trials", "store", "run")}
         inputs = _io.fingerprint([_version(), verb.__name__, list(args), identity])
         stem = self._stem(name, args, options)
         path = self._free(stem, inputs)
@@ -134,9 +139,17 @@ class Run:
         self._recorded(stem, path, name=name, seconds=time.perf_counter() - started)
         return record
 
-    def ship(self, predictor: Predictor) -> None:
-        """Write ``predictor`` as this run's."""
-        save_predictor(predictor, self.folder / "predictor")
+    def ship(self, predictor: Predictor, *, mark: str = "") -> None:
+        """Write ``predictor`` as this run's. ``mark`` identifies what it was fitted from."""
+        save_predictor(predictor, self.folder / "predictor", mark=mark)
+
+    def shipped(self, mark: str) -> bool:
+        """Whether the predictor on disk is the one that ``mark`` identifies."""
+        path = self.folder / "predictor" / "predictor.json"
+        try:
+            return path.exists() and _io.read_json(path).get("inputs") == mark
+        except RunError:
+            return False
 
     def hear(self, event: Event) -> None:
         """Keep ``event`` for the report, unless it only tells how far the work is, or was told before."""
@@ -225,8 +238,7 @@ class Run:
         elif isinstance(record, (Trial, Choice)):
             record = record.to_dict()
         elif isinstance(record, tuple):
-            _io.write_json(path, list(record))
-            return
+            record = {"items": record}
         _io.write_json(path, {**_io.plain(record), "inputs": inputs})
 
 
@@ -235,11 +247,11 @@ def _bare(path: Path) -> dict[str, Any]:
     return {key: value for key, value in _io.read_json(path).items() if key != "inputs"}
 
 
-def save_predictor(predictor: Predictor, folder: Path) -> None:
+def save_predictor(predictor: Predictor, folder: Path, *, mark: str = "") -> None:
     """Write ``predictor.json`` and ``weights.safetensors``. The weights come first: the JSON is the commit."""
     state, arrays = predictor.state()
     _io.write_arrays(folder / "weights.safetensors", arrays)
-    _io.write_json(folder / "predictor.json", {"format": FORMAT, **state})
+    _io.write_json(folder / "predictor.json", {"format": FORMAT, **state, "inputs": mark})
 
 
 def load_predictor(folder: Path, *, store: FeatureStore | None = None) -> Predictor:

@@ -89,6 +89,10 @@ class ToyBackbone:
             preprocessing={"columns": COLUMNS},
         )
 
+    def spec(self) -> dict[str, str]:
+        """What makes this backbone this one."""
+        return {"name": self.card.name, "fingerprint": self.fingerprint}
+
     def prepare(self, inputs: Sequence[Any], *, view: str = "") -> np.ndarray:
         """Rows as one float32 table."""
         return np.asarray([np.asarray(row, dtype=np.float32) for row in inputs]).reshape(-1, COLUMNS)

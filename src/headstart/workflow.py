@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from headstart import backbones as sources
-from headstart import registry, report
+from headstart import _io, registry, report
 from headstart._events import Listener, listen
-from headstart.backbone import Backbone, Card
-from headstart.errors import NotAdmissible
+from headstart.backbone import Backbone
+from headstart.errors import NotAdmissible, ProblemError
 from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens
 from headstart.problem import Exam, Problem
@@ -23,9 +22,9 @@ from headstart.stages.estimate import estimate
 from headstart.stages.extract import extract
 from headstart.stages.judge import judge, undecided_without
 from headstart.stages.locate import locate
-from headstart.stages.mistakes import mistakes
-from headstart.stages.rank import rank
-from headstart.strategy import Plan, Predictor, Recipe
+from headstart.stages.mistakes import Mistake, mistakes
+from headstart.stages.rank import rank, resolve
+from headstart.strategy import Plan, Recipe
 
 PATIENCE = 4  # a plan aims at its budget; a run that takes four times as long stops between two records
 
@@ -47,23 +46,23 @@ def transfer(
     """Select a base, find its layers, extract, adapt with it and without, and judge what it is worth, on evidence.
 
     You get a run folder at ``out`` with every record, the predictor that ships and ``report.html``. Without ``exam``, a
-    third of ``train`` is held out for one. ``backbones`` and ``strategies`` are names (or backbones of
-    your own making), or ``"suitable"``. ``budget`` is in
-    seconds. ``margin`` is the smallest gain worth having, in units of the score; it is fixed before the exam opens. The
-    same call with the same data continues or rereads what is there.
+    third of ``train`` is held out for one. ``backbones`` are names or backbones of your own making, ``strategies`` names;
+    ``"suitable"`` means all that can be used. ``budget`` is in seconds. ``margin`` is the smallest gain worth having, in
+    units of the score; it is fixed before the exam opens. The same call with the same data continues or rereads what is
+    there.
     """
     started = time.perf_counter()
-    if exam is None and problem.train.labelled:
-        problem, exam = problem.split(seed=seed)
-    problem.task.check(problem.train)
+    problem, exam = _with_exam(problem, exam, seed=seed)
     run = Run.create(out or free_folder(problem.kind), problem, store=store)
     run = replace(run, deadline=time.monotonic() + PATIENCE * budget)
     with listen(on_event), listen(run.hear):
+        bases = resolve(problem.kind, backbones)
         plan = run.once("plan", estimate, problem, budget)
-        ranking = run.once("ranking", rank, problem, backbones, store=run.store, plan=plan)
+        ranking = run.once("ranking", rank, problem, bases, store=run.store, plan=plan)
         lens = Lens(store=run.store)
         if ranking.best:
-            lens = run.once("profile", locate, problem, ranking.best, store=run.store, plan=plan).lens(run.store)
+            base = next(base for base in bases if base.card.name == ranking.best)
+            lens = run.once("profile", locate, problem, base, store=run.store, plan=plan).lens(run.store)
         run.once("features", extract, problem, lens)
         recipes = admissible(problem, lens, strategies=strategies)
         trials = _adapt_all(run, problem, recipes, plan=plan, seed=seed)
@@ -73,14 +72,29 @@ def transfer(
             arms, asked = choice.arms, choice.worth
             evidence = run.once("evidence", compare, problem, exam, arms, worth=asked, plan=plan, seed=seed, trials=trials)
         verdict = run.once("verdict", _judged, evidence, choice, margin=margin, ranking=ranking)
-        predictor = _shipped(run, problem, choice, verdict, evidence, plan=plan, seed=seed)
-        if predictor and exam is not None:
-            run.once("mistakes", mistakes, predictor, exam)
-        run.note(problem=exam_summary(problem, exam), plan=plan, backbones=_cards(ranking))
+        mark = _ship(run, problem, choice, verdict, evidence, plan=plan, seed=seed)
+        if mark and exam is not None:
+            run.once("mistakes", _mistaken, mark, exam, run=run)
+        cards = [replace(base.card, items=frozenset()) for base in bases]
+        run.note(problem=exam_summary(problem, exam), plan=plan, backbones=cards)
         run.spent(seconds=time.perf_counter() - started, peak_memory=peak_memory())
         run.store.trim()
     report.write(run.folder)
     return run
+
+
+def _with_exam(problem: Problem, exam: Exam | None, *, seed: int) -> tuple[Problem, Exam | None]:
+    """``problem`` checked, with an exam split off where none is given and there are labels to give one."""
+    if exam is None and problem.train.labelled:
+        problem.task.check(problem.train)
+        problem, exam = problem.split(seed=seed)
+        try:
+            problem.task.check(problem.train)
+        except ProblemError as error:
+            raise ProblemError(f"Without a test part, a third is held out for the exam. Then: {error}") from None
+    elif "labels" in problem.has:
+        problem.task.check(problem.train)
+    return problem, exam
 
 
 def admissible(problem: Problem, lens: Lens, *, strategies: Sequence[str] | str = "suitable") -> list[Recipe]:
@@ -121,11 +135,6 @@ def _adapt_all(run: Run, problem: Problem, recipes: list[Recipe], *, plan: Plan,
     return [trial for _, trial in sorted(zip(order, done, strict=True), key=lambda pair: pair[0])]
 
 
-def _cards(ranking: Ranking) -> list[Card]:
-    """What is known about every candidate, without the fingerprints of what it was trained on."""
-    return [replace(sources.find(one.backbone).card, items=frozenset()) for one in ranking.candidates]
-
-
 def _judged(evidence: Evidence | None, choice: Choice, *, margin: float, ranking: Ranking) -> Verdict:
     if evidence is None:
         return undecided_without(choice, "there is no labelled exam", margin=margin)
@@ -134,16 +143,24 @@ def _judged(evidence: Evidence | None, choice: Choice, *, margin: float, ranking
     return judge(evidence, choice, margin=margin)
 
 
-def _shipped(
+def _ship(
     run: Run, problem: Problem, choice: Choice, verdict: Verdict, evidence: Evidence | None, *, plan: Plan, seed: int
-) -> Predictor | None:
-    """The predictor that the verdict ships: the model that sat the exam, or the one that an earlier call saved."""
+) -> str:
+    """Write the predictor that the verdict ships, unless it is there already: the first refit that sat the exam.
+
+    Gives the identity of what it was fitted from, or nothing when nothing ships.
+    """
     recipe = next((arm for arm in choice.arms if arm.name == verdict.ships), None)
     if recipe is None:
-        return None
-    if evidence is not None and recipe.name in evidence.models:
-        run.ship(evidence.models[recipe.name])
-    elif not (run.folder / "predictor" / "predictor.json").exists():
-        whole = replace(problem, train=problem.labelled, valid=None)
-        run.ship(recipe.fit(whole, plan=plan, seed=seed))
-    return run.predictor
+        return ""
+    whole, alone = replace(problem, train=problem.labelled, valid=None), replace(plan, threads=1)
+    mark = _io.fingerprint([recipe, whole, alone, seed])
+    if not run.shipped(mark):
+        sat = evidence.models.get(recipe.name) if evidence is not None else None
+        run.ship(sat or recipe.fit(whole, plan=alone, seed=seed), mark=mark)
+    return mark
+
+
+def _mistaken(mark: str, exam: Exam, *, run: Run) -> tuple[Mistake, ...]:
+    """The mistakes of the predictor on disk, which ``mark`` identifies."""
+    return mistakes(run.predictor, exam)

@@ -143,3 +143,10 @@ def test_balanced_weights_give_every_class_the_same_say():
     weights = Classification(("a", "b"), class_weights="balanced").item_weights(targets)
     assert weights[targets == "a"].sum() == pytest.approx(weights[targets == "b"].sum())
     assert weights.mean() == pytest.approx(1)
+
+
+def test_large_blocks_still_give_an_exam_where_there_are_two():
+    strata, blocks = np.repeat([0, 1], 20), np.repeat([0, 1, 2, 3], 10).astype(str)
+    keep, held = _cutting.split(strata, blocks, fraction=0.1, seed=0)
+    assert len(held) == 20
+    assert set(strata[held]) == set(strata[keep]) == {0, 1}

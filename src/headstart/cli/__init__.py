@@ -40,6 +40,7 @@ from headstart.cli._data import (
     Weights,
     check_kind,
     check_names,
+    check_numbers,
     new_file,
     options_of,
     read_problem,
@@ -79,7 +80,7 @@ def transfer(
     worth: Annotated[str | None, typer.Option(help="Ingredient whose worth is asked: base.")] = None,
     budget: BudgetTime = "10m",
     margin: Annotated[float, typer.Option(help="Smallest gain worth having, in units of the score.")] = 0.02,
-    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of every random draw.", min=0)] = 0,
     out: Annotated[str | None, typer.Option(help="Run folder (default: runs/ and the name of the data).")] = None,
     strict: Strict = False,
     as_json: Json = False,
@@ -93,11 +94,14 @@ def transfer(
     from headstart.run import free_folder
 
     console, planned = Console(as_json=as_json), _console.seconds(budget)
+    check_numbers(margin, worth)
     where = options_of(label, inputs, split, block, slices)
     folder = Path(out) if out else free_folder(Path(path).resolve().stem)
     with listen(console.hear):
         check_names(backbones, strategies)
         problem, exam = read_problem(path, reader, task, where, metric=metric, class_weights=class_weights, strict=strict)
+        for name in backbones or ():
+            check_kind(problem, name)
         run = workflow.transfer(
             problem,
             exam=exam,
@@ -272,7 +276,7 @@ def predict(
         learned = about.get("problem", {}).get("kind", examples.kind)
         if examples.kind != learned:
             raise ProblemError(
-                f"{new_data} holds {examples.kind} items; the run {run} learned from {learned}. Give such items."
+                f"{new_data} holds {_plural(examples.kind)}; the run {run} learned from {_plural(learned)}. Give such items."
             )
         answers = verb(predictor, examples)
     if place:
@@ -378,10 +382,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _console.set_up()
     try:
         code = app(words, prog_name="headstart", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
     except typer.TyperException as error:  # what typer says about unknown commands, options and values
         told = error.format_message()
         if words and "Usage:" not in told:
-            _console.fail(f"{told} `headstart --help` shows what there is.")
+            known = [one.name or getattr(one.callback, "__name__", None) for one in app.registered_commands]
+            command = f"headstart {words[0]}" if words[0] in known else "headstart"
+            _console.fail(f"{told if told.endswith(('.', '?')) else f'{told}.'} `{command} --help` shows what there is.")
         else:
             print(told, file=sys.stderr)
         code = error.exit_code
@@ -389,6 +396,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _raise_if(error, words)
         _console.fail(str(error))
         code = error.exit_code
+    except BrokenPipeError:  # whoever read the answers has seen enough
+        _console.close()
+        code = 1
+    except OSError as error:
+        _raise_if(error, words)
+        _console.fail(f"Cannot read or write: {error}. A place that can be written, on a disk with room, is needed.")
+        _console.close()
+        code = 3
     except Exception as error:
         _raise_if(error, words)
         _console.fail(
@@ -396,6 +411,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _plural(kind: str) -> str:
+    return {"numbers": "rows of numbers", "image": "images"}.get(kind, f"{kind} items")
 
 
 def _raise_if(error: Exception, words: Sequence[str]) -> None:

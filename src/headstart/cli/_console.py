@@ -10,6 +10,8 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -122,10 +124,18 @@ def set_up() -> None:
 
     At once, because every write is whole or not there: waiting for a training that runs beside would gain nothing.
     """
-    for stream in (sys.stdout, sys.stderr):
-        _lenient(stream)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, Path(os.devnull).open("w"))
+        _lenient(getattr(sys, name))
     if hasattr(signal, "SIGINT") and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
+
+
+def close() -> None:
+    """Let nothing more be written to stdout: what is left in it has nowhere to go."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _lenient(stream: TextIO) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart import _io
-from headstart.errors import ProblemError, RunError
+from headstart.errors import ProblemError, RunError, UnknownName
 
 if TYPE_CHECKING:
     from headstart.features import FeatureStore, Lens
@@ -82,13 +82,23 @@ def check_names(backbones: Sequence[str] | None, strategies: Sequence[str] | Non
         sources.find(name)
 
 
+def check_numbers(margin: float, worth: str | None) -> None:
+    """``ProblemError`` for a margin, or a name, that would do nothing or fail only at the end of the work."""
+    if not 0 <= margin < float("inf"):
+        raise ProblemError(f"The margin is {margin:g}; 0 or a positive number is needed, such as 0.02.")
+    if worth not in (None, "base"):
+        raise UnknownName.of("ingredient", str(worth), ("base",))
+
+
 def check_kind(problem: Problem, backbone: str) -> None:
     """``ProblemError`` if ``backbone`` reads another kind of items."""
     from headstart.backbones import find
 
     reads = find(backbone).card.kind
     if reads != problem.kind:
-        raise ProblemError(f"'{backbone}' reads {reads} items; the data holds {problem.kind}. Choose another backbone.")
+        raise ProblemError(
+            f"'{backbone}' reads {reads} items; the data holds {problem.kind}. Leave it out, or choose another backbone."
+        )
 
 
 def store() -> FeatureStore:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headstart import registry
 from headstart.cli._console import size, table
 from headstart.errors import HeadstartError, UnknownName
+
+if TYPE_CHECKING:
+    from headstart.run import Run
 
 PLUG_INS = ("strategies", "rankers", "tasks", "readers", "inputs")
 WHATS = ("strategies", "backbones", "rankers", "tasks", "readers", "inputs", "runs")
@@ -75,6 +78,13 @@ def _cards(found: list[dict[str, Any]]) -> list[str]:
     return [*(line for lines in told for line in lines), own]
 
 
+def _verdict(run: Run) -> str:
+    try:
+        return run.verdict.sentence
+    except (HeadstartError, LookupError, TypeError):
+        return "no verdict: not finished, or its record is damaged; the same transfer again continues it"
+
+
 def _runs(root: Path) -> list[dict[str, Any]]:
     from headstart.run import Run
 
@@ -83,8 +93,8 @@ def _runs(root: Path) -> list[dict[str, Any]]:
         if not (folder / "run.json").is_file():
             continue
         try:
-            told = Run.open(folder).verdict.sentence
-        except (HeadstartError, KeyError, TypeError) as error:
-            told = f"not finished, or not readable ({type(error).__name__})"
+            told = _verdict(Run.open(folder))
+        except HeadstartError as error:  # a newer format, a damaged file: the message says which
+            told = f"not readable: {error}"
         found.append({"folder": str(folder), "verdict": told})
     return found

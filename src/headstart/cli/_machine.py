@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,7 +85,17 @@ def _cache() -> dict[str, Any]:
     folder = _io.cache_folder()
     there = next((place for place in (folder, *folder.parents) if place.exists()), Path("/"))
     held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
-    return {"folder": str(folder), "bytes": held, "writable": there.is_dir() and os.access(there, os.W_OK)}
+    return {"folder": str(folder), "bytes": held, "writable": _takes_files(there)}
+
+
+def _takes_files(folder: Path) -> bool:
+    """Tried, not asked: permissions say nothing about a read-only or a full disk."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError:
+        return False
+    return True
 
 
 def _weights(verify: bool) -> list[dict[str, str]]:

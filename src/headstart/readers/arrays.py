@@ -136,9 +136,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise ProblemError(f"{path} cannot be read: {error.strerror or error}. Check the path.") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ProblemError(
-            f"{path} is no .npz file of plain arrays: {_reason(error)}. Save it with numpy.savez."
-        ) from error
+        raise ProblemError(f"{path} is no .npz file of plain arrays: {_reason(error)}. Save it with numpy.savez.") from error
     if "X" not in arrays and len(arrays) == 1:
         arrays = {"X": next(iter(arrays.values()))}
     return arrays

@@ -43,20 +43,23 @@ class _Table:
             return values
         out = np.full(len(values), np.nan)
         for row, value in enumerate(values):
-            if not self.counts(value, missing):
+            if self._misses(value, missing):
+                continue
+            number = self._parse(value)
+            if number is None:
                 return None
-            if not self._misses(value, missing):
-                out[row] = _number(value)
+            out[row] = number
         return out if len(out) and not np.isnan(out).all() else None
 
-    def counts(self, value: Any, missing: frozenset[str] = MISSING) -> bool:
+    def fits(self, value: Any) -> bool:
         """Whether one cell may stand in a column of numbers: it is one, or is missing."""
-        if self._misses(value, missing):
-            return True
-        return (self.text or isinstance(value, (int, float))) and _number(value) is not None
+        return self._misses(value, MISSING) or self._parse(value) is not None
 
     def _misses(self, value: Any, missing: frozenset[str]) -> bool:
         return value is None or (self.text and value.strip().lower() in missing)
+
+    def _parse(self, value: Any) -> float | None:
+        return _number(value) if self.text or isinstance(value, (int, float)) else None
 
 
 def read(path: str | Path, options: Options = Options()) -> Found:  # noqa: B008 (frozen)
@@ -76,9 +79,11 @@ def read(path: str | Path, options: Options = Options()) -> Found:  # noqa: B008
     for name in (*roles, *asked):
         if name not in table.columns:
             raise UnknownName.of(f"column of {table.path.name}", name, table.columns)
-    for name, role in ((label, "label"), (split, "split")):
-        if name in asked:
-            raise ProblemError(f"'{name}' is the {role} column and cannot be an input too. Name another column with --inputs.")
+    for taken, role in ((label, "label"), (split, "split")):
+        if taken in asked:
+            raise ProblemError(
+                f"'{taken}' is the {role} column and cannot be an input too. Name another column with --inputs."
+            )
     pictures = _picture_column(table, asked, roles)
     parts = _parts(table, split)
     targets = None if label is None else _labels(table, label)
@@ -179,7 +184,7 @@ def _number_columns(table: _Table, roles: list[str]) -> list[str]:
 def _first_word(table: _Table, name: str) -> str:
     """Where a column stops being numbers: one odd cell must not cost a column in silence."""
     values = table.columns[name]
-    odd = [row for row, value in enumerate(values) if not table.counts(value)]
+    odd = [row for row, value in enumerate(values) if not table.fits(value)]
     if not odd or len(odd) > len(values) / 2:
         return ""
     return f" ({len(odd)} of {len(values)} cells, such as {str(values[odd[0]])[:40]!r} in row {odd[0] + 1})"

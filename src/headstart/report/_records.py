@@ -138,7 +138,7 @@ def read(folder: Path) -> Records:
         if evidence_there
         else None,
         verdict=record("verdict", Verdict.from_dict),
-        mistakes=tuple(one for one in record("mistakes", list) or () if isinstance(one, dict)),
+        mistakes=tuple(one for one in (record("mistakes", dict) or {}).get("items", ()) if isinstance(one, dict)),
         events=tuple(_events(folder / "events.jsonl")),
         predictor=(folder / "predictor" / "predictor.json").exists(),
         troubles=tuple(reader.troubles),

@@ -180,9 +180,9 @@ def _figures(records: Records) -> str:
                 (f"{word}, {_metric(records)}", _page.number(score.value) + _small(_page.span(score.low, score.high)))
             )
     if found is not None:
-        pairs.append(
-            ("Exam", f"{_page.counted(found.exam_items)} {_unit(records)}" + _small(_page.plural(found.seeds, "seed")))
-        )
+        items = found.exam_items or records.counts.get("exam") or 0  # without a rival there is an exam and no judgement
+        seeds = _small(_page.plural(found.seeds, "seed")) if found.seeds else ""
+        pairs.append(("Exam", f"{_page.counted(items)} {_unit(records)}{seeds}"))
     if records.counts.get("train"):
         classes = records.problem.get("classes")
         more = _small(_page.plural(len(classes), "class", "classes")) if isinstance(classes, Mapping) and classes else ""

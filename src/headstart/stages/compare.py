@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -44,24 +43,33 @@ def compare(
     jobs = [job for recipe in arms for job in _jobs(whole, recipe, amounts, plan, seed, lent.get(recipe.name, {}))]
     alone = replace(plan, threads=1)  # two fits run side by side, one thread each, as the trials did
 
-    def sit(job: _Job) -> tuple[Predictor, np.ndarray, float]:
+    def sit(job: _Job) -> _Sat:
         started = time.perf_counter()
-        predictor = job.fitted or job.recipe.fit(job.part, plan=alone, seed=job.cell.seed)
-        return predictor, problem.task.sit(predictor, exam.examples), time.perf_counter() - started
+        try:
+            predictor = job.fitted or job.recipe.fit(job.part, plan=alone, seed=job.cell.seed)
+            outcomes = problem.task.sit(predictor, exam.examples)
+        except Exception as error:  # a method that fails on the whole data is a result about the method
+            emit("warning", f"{job.recipe.name} failed at the exam: {type(error).__name__}: {error}")
+            return _Sat(job, message=f"{type(error).__name__}: {error}")
+        return _Sat(job, predictor, outcomes, time.perf_counter() - started)
 
     for recipe in arms:  # the exam's features come first, so that no two fits compute them
         for backbone, tap in recipe.lens.reads if recipe.strategy.starts_from == "pretrained" else ():
             recipe.lens.store.features(backbone, exam.examples, [tap])
-    done = registry.get("engines", "local")(sit, jobs, workers=plan.threads)
-    emit("stage", f"{' and '.join(r.name for r in arms)} have sat the exam ({len(exam)} items, {len(jobs)} fits)")
-    firsts = {job.recipe.name: found[0] for job, found in reversed(list(zip(jobs, done, strict=True))) if job.is_first(seed)}
+    everyone = registry.get("engines", "local")(sit, jobs, workers=plan.threads)
+    done = [one for one in everyone if one.predictor is not None]
+    failed = {one.job.recipe.name: one.message for one in everyone if one.predictor is None}
+    if not done:
+        raise NotAdmissible(f"No recipe could be fitted on the whole training data: {'; '.join(failed.values())}")
+    firsts = {one.job.recipe.name: one.predictor for one in reversed(done) if one.predictor and one.job.is_first(seed)}
+    emit("stage", f"{' and '.join(firsts)} have sat the exam ({len(exam)} items, {len(done)} fits)")
     kind = registry.get("inputs", problem.kind)()
     return Evidence(
         task=problem.task,
         worth=worth,
         arms=tuple(Arm(r.name, tuple(sorted(r.uses)), r.strategy.deterministic, r.spec()) for r in arms),
-        cells=tuple(replace(job.cell, seconds=found[2]) for job, found in zip(jobs, done, strict=True)),
-        outcomes=np.stack([found[1] for found in done]),
+        cells=tuple(replace(one.job.cell, seconds=one.seconds) for one in done),
+        outcomes=np.stack([one.outcomes for one in done]),
         blocks=exam.examples.blocks,
         slices=exam.examples.slices,
         items=tuple(exam.examples.names),
@@ -69,7 +77,7 @@ def compare(
         train_size=len(whole.train),
         unit=kind.plural,
         transductive=exam.transductive and "unlabelled" in problem.has,
-        notes=_sizes(problem, amounts),
+        notes={"amounts": _sizes(whole, amounts, seed), "failed": failed},
         models=firsts,
     )
 
@@ -91,6 +99,12 @@ def check_seal(problem: Problem, exam: Exam, arms: Sequence[Recipe]) -> None:
             )
     known = set(exam.examples.fingerprints)
     for backbone in {id(b): b for recipe in arms for b, _ in recipe.lens.reads}.values():
+        times, until = exam.examples.times, backbone.card.until
+        if times is not None and until is not None and min(str(time) for time in times) < until:
+            raise ProblemError(
+                f"'{backbone.card.name}' was trained on data up to {until}; the exam begins on {min(map(str, times))}. "
+                "A base may not have lived through its exam. Choose an older base, or a later exam."
+            )
         if known & backbone.card.items:
             raise ProblemError(
                 f"'{backbone.card.name}' was trained on {len(known & backbone.card.items)} of the exam's items, says its card. "
@@ -111,6 +125,17 @@ class _Job:
         return self.cell.amount == ALL and not self.cell.draw and self.cell.seed == seed
 
 
+@dataclass(frozen=True, eq=False)
+class _Sat:
+    """What a job came to: its predictor and outcomes, or the message of its failure."""
+
+    job: _Job
+    predictor: Predictor | None = None
+    outcomes: np.ndarray | None = None
+    seconds: float = 0.0
+    message: str = ""
+
+
 def _jobs(
     whole: Problem, recipe: Recipe, amounts: Sequence[int | str], plan: Plan, seed: int, lent: Mapping[str, Predictor]
 ) -> Iterator[_Job]:
@@ -129,5 +154,6 @@ def _jobs(
         yield _Job(recipe, part, Cell(recipe.name, ALL, seed, draw), lent.get(draw))
 
 
-def _sizes(problem: Problem, amounts: Sequence[int | str]) -> dict[str, Any]:
-    return {"amounts": {str(a): len(problem.labelled) if a == ALL else int(a) for a in amounts}}
+def _sizes(whole: Problem, amounts: Sequence[int | str], seed: int) -> dict[str, int]:
+    """Training items at each amount."""
+    return {str(a): len((whole if a == ALL else whole.shrink(int(a), seed=seed)).train) for a in amounts}

@@ -8,10 +8,9 @@ from headstart import backbones as sources
 from headstart._events import emit
 from headstart._linear import Decomposition, fit_temperature
 from headstart.backbone import Backbone, feature_taps
-from headstart.errors import NotAdmissible
 from headstart.features import FeatureStore, Profile, TapScore
 from headstart.problem import Problem
-from headstart.stages.rank import _some
+from headstart.stages.rank import some_rows
 from headstart.strategy import Plan
 
 
@@ -25,10 +24,8 @@ def locate(
     can be tuned stands above it.
     """
     store, plan = store or FeatureStore(), plan or Plan()
-    found, rows = sources.find(backbone), _some(problem, plan.rank_rows)
-    name = backbone if isinstance(backbone, str) else found.card.name
-    if not rows.labelled:
-        raise NotAdmissible("There are no training labels, so no layer can be scored. Add labelled examples.")
+    found, rows = sources.find(backbone), some_rows(problem, plan.rank_rows)
+    name = found.card.name
     taps, task = feature_taps(found), problem.task
     losses, scores = [], []
     for tap, features in zip(taps, store.features(found, rows, [tap.name for tap in taps]), strict=True):

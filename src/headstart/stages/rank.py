@@ -12,7 +12,7 @@ from headstart import registry
 from headstart._events import emit
 from headstart._linear import Decomposition
 from headstart.backbone import Backbone, feature_taps
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, NotAdmissible
 from headstart.evidence import Candidate, Ranking
 from headstart.features import FeatureStore
 from headstart.problem import Examples, Problem
@@ -36,17 +36,13 @@ def rank(
     that cannot be used is left out and reported.
     """
     store, plan = store or FeatureStore(), plan or Plan()
-    names: list[str | Backbone] = [backbones] if isinstance(backbones, str) else list(backbones)
-    if backbones == "suitable":
-        names = list(suitable(problem.kind))
-    if not names:
+    bases = resolve(problem.kind, backbones)
+    if not bases:
         reason = f"No pre-trained model for {problem.kind} is installed here."
         emit("stage", reason)
         return Ranking((), 0, None, reason)
-    rows = _some(problem, plan.rank_rows)
-    found = [one for name in names if (one := _candidate(problem, name, rows, store, rankers, strict=len(names) == 1))]
-    if not found:
-        return Ranking((), len(rows), None, "None of the candidates could be used; the warnings say why.")
+    rows = some_rows(problem, plan.rank_rows)
+    found = [_candidate(problem, base, rows, store, rankers) for base in bases]
     ranked = _by_mean_rank(found)
     known = [one for one in ranked if one.prior is not None]
     static = max(known, key=lambda one: one.prior or 0.0).backbone if known else None
@@ -59,19 +55,32 @@ def suitable(kind: str) -> list[str]:
     return [listing.name for listing in sorted(here, key=lambda one: one.card.parameters)]
 
 
+def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable") -> list[Backbone]:
+    """The backbones that ``backbones`` names. One that cannot be had is left out and reported, unless no other is."""
+    asked: list[str | Backbone] = [backbones] if isinstance(backbones, str) else list(backbones)
+    found: list[Backbone] = []
+    failed: list[HeadstartError] = []
+    for one in suitable(kind) if backbones == "suitable" else asked:
+        try:
+            found.append(sources.find(one))
+        except HeadstartError as error:
+            failed.append(error)
+            emit("warning", f"'{one}' is left out: {error}")
+    if failed and not found:
+        raise failed[0]
+    wrong = [base for base in found if base.card.kind != kind]
+    if wrong:
+        raise NotAdmissible(
+            f"'{wrong[0].card.name}' reads {wrong[0].card.kind} items; these are {kind} items. Choose another."
+        )
+    return found
+
+
 def _candidate(
-    problem: Problem, asked: str | Backbone, rows: Examples, store: FeatureStore, rankers: Sequence[str], *, strict: bool
-) -> Candidate | None:
-    started = time.perf_counter()
-    name = asked if isinstance(asked, str) else asked.card.name
-    try:
-        backbone = sources.find(asked)
-        features = store.features(backbone, rows, [feature_taps(backbone)[-1].name])[0]
-    except HeadstartError as error:
-        if strict:  # the only one asked for: nothing else can answer
-            raise
-        emit("warning", f"'{name}' is left out: {error}")
-        return None
+    problem: Problem, backbone: Backbone, rows: Examples, store: FeatureStore, rankers: Sequence[str]
+) -> Candidate:
+    started, name = time.perf_counter(), backbone.card.name
+    features = store.features(backbone, rows, [feature_taps(backbone)[-1].name])[0]
     X, targets, blocks = problem.task.rows(features, rows)
     found = Decomposition.of(X, weights=problem.task.item_weights(targets))
     scores = {ranker: registry.get("rankers", ranker)(found, problem.task, targets, blocks) for ranker in rankers}
@@ -96,9 +105,12 @@ def _by_mean_rank(found: list[Candidate]) -> list[Candidate]:
     return sorted(scored, key=lambda one: (one.mean_rank, -(one.prior or 0.0), one.parameters, one.backbone))
 
 
-def _some(problem: Problem, most: int) -> Examples:
-    """Up to ``most`` training rows, strata in proportion, the same ones for every candidate."""
-    if len(problem.train) <= most:
-        return problem.train
-    _, part = problem.task.split(problem.train, fraction=most / len(problem.train), seed=0)
-    return problem.train.take(part)
+def some_rows(problem: Problem, most: int) -> Examples:
+    """Up to ``most`` labelled rows, strata in proportion, the same ones for every candidate: of ``train``, else of ``source``."""
+    rows = next((part for part in (problem.train, problem.source) if part is not None and part.labelled), None)
+    if rows is None:
+        raise NotAdmissible("There are no training labels, so no model or layer can be scored. Add labelled examples.")
+    if len(rows) <= most:
+        return rows
+    _, part = problem.task.split(rows, fraction=most / len(rows), seed=0)
+    return rows.take(part)

@@ -72,7 +72,7 @@ def _read(
     found = _find(source, reader, options)
     if found.targets is None:
         raise ProblemError(
-            f"The items in {found.root or 'the data'} have no labels. "
+            f"The items in {_told(source, found)} have no labels. "
             "Put images in one folder a class, or name the label column of a table (--label)."
         )
     kind = registry.get("inputs", found.kind)()
@@ -83,7 +83,10 @@ def _read(
     train = whole_blocks(train, exam, "train", "the exam")
     valid = whole_blocks(whole_blocks(valid, exam, "valid", "the exam"), train, "valid", "train")
     if train is None:
-        raise ProblemError("There are no training items. A 'train' part, or data without parts, is needed.")
+        raise ProblemError(
+            f"There are no training items{'' if exam is None else f' beside the {len(exam)} of the exam'}, or every one was "
+            "left out (a copy of an exam item, or in a block with one). Training items of its own are needed."
+        )
     built = _task(task, train.join(valid), target=options.label or "", metric=metric, class_weights=class_weights)
     _check(built, train, exam)
     counts = {name: len(part) for name, part in {"train": train, "valid": valid, "exam": exam}.items() if part}
@@ -124,7 +127,7 @@ def read_examples(
     usable = _usable(found, kind, strict)
     if labelled:
         if found.targets is None:
-            raise ProblemError(f"The items in {found.root or 'the data'} have no labels; labelled ones are needed here.")
+            raise ProblemError(f"The items in {_told(source, found)} have no labels; labelled ones are needed here.")
         usable, _ = _with_targets(_with_label(usable, kind), task)
     else:
         usable = usable.retarget(None)
@@ -173,6 +176,10 @@ class _Usable:
         views = [Examples(items, np.flatnonzero(parts == name)) for name in ("train", "valid", "exam")]
         train, valid, exam = (view if len(view) else None for view in views)
         return train, valid, exam
+
+
+def _told(source: str | Path | Found, found: Found) -> str:
+    return found.root or "the data" if isinstance(source, Found) else f"'{source}'"
 
 
 def _find(source: str | Path | Found, reader: str, options: Options) -> Found:
