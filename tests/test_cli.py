@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -135,6 +136,10 @@ def test_json_everywhere(headstart, finished, words):
         (("transfer", "data.csv", "--label", "lable"), 2, "Did you mean 'label'"),
         (("transfer", "data.csv", "--metric", "f2"), 2, "'f2' is no metric"),
         (("transfer", "data.csv", "--margin", "x"), 2, "valid number"),
+        (("transfer", "data.csv", "--margin", "nan"), 2, "The margin is nan"),
+        (("transfer", "data.csv", "--seed", "-1"), 2, "greater than or equal to 0. `headstart transfer --help`"),
+        (("transfer", "data.csv", "--worth", "bse"), 2, "Did you mean 'base'"),
+        (("transfer", "data.csv", "--backbone", "efficientnet_lite0"), 2, "reads image items; the data holds numbers"),
         (("transfer", "nowhere"), 2, "There is no nowhere"),
         (("transfer", "one.csv"), 2, "only one class"),
         (("transfer", "no\x1b[2Jthing"), 2, r"no\x1b[2Jthing"),
@@ -272,6 +277,32 @@ def test_doctor_says_what_is_here(headstart):
     assert done.returncode == (3 if found["missing"] else 0)
     assert found["libraries"]["torch"]
     assert {one["name"] for one in found["backbones"]} >= {"efficientnet_lite0", "mobilenet_v2"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
+def test_answers_that_cannot_be_written_are_no_bug_of_ours(headstart, finished, place):
+    words = command("predict", "runs/data", "new.csv")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, cwd=place, env=headstart.environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 3
+    assert "No space left" in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_bug_of_ours(headstart, finished, place):
+    line = f"{shlex.join(command('predict', 'runs/data', 'new.csv'))} >&-"
+    done = subprocess.run(line, shell=True, cwd=place, env=headstart.environment, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_list_of_runs_says_why_one_cannot_be_read(headstart, place):
+    (place / "old" / "newer").mkdir(parents=True)
+    (place / "old" / "newer" / "run.json").write_text('{"format": 99}')
+    (place / "old" / "half").mkdir()
+    (place / "old" / "half" / "run.json").write_text('{"format": 1}')
+    told = headstart("list", "runs", "--root", "old").stdout
+    assert "has format 99" in told
+    assert "not finished" in told
 
 
 def test_completion_can_be_shown():

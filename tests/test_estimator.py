@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -49,12 +50,21 @@ def test_images_go_through_a_backbone(tmp_path, monkeypatch):
     assert fitted.predict(X).tolist() == y.tolist()
 
 
+def test_paths_go_through_scikit_learns_folds(tmp_path):
+    for i in range(12):
+        Image.fromarray(np.full((32, 32, 3), 20 * i, dtype=np.uint8)).save(tmp_path / f"{i:02d}.png")
+    paths = sorted(str(path) for path in tmp_path.iterdir())  # cross_val_score cuts an array out of this list
+    y = ["dark"] * 6 + ["light"] * 6
+    assert cross_val_score(HeadstartClassifier(), paths, y, cv=3, error_score="raise").mean() > 0.6
+
+
 @pytest.mark.parametrize(
     ("estimator", "error", "words"),
     [
         (HeadstartClassifier("plane"), UnknownName, "Did you mean 'plain'"),
         (HeadstartClassifier("linear_probe"), NotAdmissible, "features"),
         (HeadstartClassifier("linear_probe", backbone="efficientnet_lite00"), UnknownName, "efficientnet_lite0"),
+        (HeadstartClassifier("linear_probe", backbone="efficientnet_lite0"), ProblemError, "reads image items"),
     ],
 )
 def test_a_wrong_parameter_is_told_at_fit(estimator, error, words):

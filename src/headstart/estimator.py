@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from headstart import _io
+from headstart.backbones import find
 from headstart.errors import ProblemError
 from headstart.features import FeatureStore, Lens
 from headstart.problem import Problem
@@ -134,5 +135,10 @@ def _fitted(estimator: Any, X: Any, targets: np.ndarray, task: str) -> Predictor
 def _lens(problem: Problem, backbone: str | None) -> Lens:
     if backbone is None:
         return Lens()
+    reads = find(backbone).card.kind
+    if reads != problem.kind:
+        raise ProblemError(
+            f"'{backbone}' reads {reads} items; X holds {problem.kind}. Leave the backbone out, or choose another."
+        )
     store = FeatureStore(_io.cache_folder() / "features")
     return locate(problem, backbone, store=store).lens(store)

@@ -477,3 +477,20 @@ def test_no_more_than_two_batches_are_decoded_ahead(lite, monkeypatch):
         assert count == 2
         break
     assert len(started) <= 4
+
+
+def test_a_folder_backbone_is_found_again_by_the_name_on_its_card(tmp_path):
+    from headstart.features import Lens
+    from headstart.run import lens_from_spec
+
+    base = backbones.find("efficientnet_lite0:slim")
+    assert base.card.name == "efficientnet_lite0:slim"
+    own.save_backbone(base.network(seed=1).module, base, tmp_path / "mine", name="mine", trained_on="nothing much")
+    found = backbones.find(f"own:{tmp_path / 'mine'}")
+    assert found.card.name == f"own:{tmp_path / 'mine'}"
+    assert "'mine'" in found.card.origin
+    lens = Lens(((found, "head"),))
+    again = lens_from_spec(lens.spec())
+    assert again.spec() == lens.spec()
+    slim = lens.untrained(slim=True)
+    assert lens_from_spec(slim.spec()).spec() == slim.spec()

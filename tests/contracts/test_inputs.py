@@ -280,6 +280,12 @@ def test_numbers_are_filled_scaled_and_flagged():
         Numbers().plain([np.zeros(2)], state)
 
 
+def test_numbers_that_no_sum_can_hold_are_refused():
+    with pytest.raises(ProblemError, match=r"1e\+308 in column 2"):
+        Numbers().check(np.array([0.0, 1e308]))
+    Numbers().check(np.array([1e100, -1e100, np.nan]))
+
+
 def test_equal_numbers_have_one_fingerprint():
     assert Numbers().fingerprint([0.0, np.nan]) == Numbers().fingerprint(np.array([-0.0, -np.nan]))
     assert Numbers().fingerprint([1, 2]) == Numbers().fingerprint(np.array([1.0, 2.0], dtype=np.float32))

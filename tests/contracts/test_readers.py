@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,7 @@ BAD_TABLES = {
     "no rows": ("t.csv", b"a,label\n", "no rows"),
     "nothing": ("t.csv", b"", "no rows"),
     "ragged": ("t.csv", b"a,label\n1,x\n2\n", "Row 2 .* 1 cells"),
-    "twice": ("t.csv", b"a,a,label\n1,2,x\n", "twice"),
+    "twice": ("t.csv", b"a,a,label\n1,2,x\n", "called 'a'"),
     "no numbers": ("t.csv", b"a,label\nx,y\n", "neither"),
     "json": ("t.jsonl", b'{"a": 1}\n{"a": \n', "Line 2"),
     "json list": ("t.jsonl", b"[1]\n", "object"),
@@ -255,6 +256,20 @@ def test_bad_tables_are_errors_that_say_where(tmp_path, name):
         table.read(tmp_path / file)
 
 
+def test_a_column_lost_to_one_cell_is_told_with_the_cell(tmp_path):
+    records = [{"a": i, "b": "1.5x" if i == 2 else i, "label": "x"} for i in range(9)]
+    _, events = heard(table.read, write(tmp_path / "t.csv", records))
+    assert any("'b' (1 of 9 cells, such as '1.5x' in row 3)" in event.message for event in events)
+
+
+def test_a_hundred_thousand_columns_are_read_in_seconds(tmp_path):
+    names = [f"x{i}" for i in range(100_000)]
+    (tmp_path / "t.csv").write_text(",".join([*names, "label"]) + "\n" + ",".join(["1"] * 100_000 + ["y"]) + "\n")
+    begun = time.perf_counter()
+    assert table.read(tmp_path / "t.csv").columns == tuple(names)
+    assert time.perf_counter() - begun < 20
+
+
 def test_bad_options_are_errors(tmp_path):
     path = write(tmp_path / "t.csv", RECORDS)
     with pytest.raises(UnknownName, match="Did you mean 'label'"):
@@ -265,6 +280,8 @@ def test_bad_options_are_errors(tmp_path):
         table.read(path, Options(split="who"))
     with pytest.raises(ProblemError, match=r"'word' .* no numbers"):
         table.read(path, Options(inputs=("a", "word")))
+    with pytest.raises(ProblemError, match="'label' is the label column"):
+        table.read(path, Options(inputs=("a", "label")))
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------

@@ -304,6 +304,12 @@ def test_sources_that_are_not_there_or_not_known(tmp_path):
         read(labelled(["a", "b"] * 2), task="clasification")
 
 
+def test_a_training_part_of_copies_is_an_error_that_says_so(tmp_path):
+    photos(photos(tmp_path / "train").parent / "test")
+    with pytest.raises(ProblemError, match="a copy of an exam item"):
+        read(tmp_path)
+
+
 def test_only_an_exam_is_an_error(tmp_path):
     photos(tmp_path / "test")
     with pytest.raises(ProblemError, match="no training items"):

@@ -48,7 +48,7 @@ def find(name: str | Backbone) -> Backbone:
     """The backbone called ``name``: a packaged name, or ``source:name`` (``transformers:path/to/folder``).
 
     A backbone that a caller made is taken as it is, and found by its card's name from then on. ``name:untrained`` and
-    ``name:slim`` are a packaged backbone's relatives with random weights. Raises ``UnknownName`` with the nearest name, or
+    ``name:slim`` are a backbone's relatives with random weights. Raises ``UnknownName`` with the nearest name, or
     ``MissingExtra`` with the command that brings its weights.
     """
     if not isinstance(name, str):
@@ -60,6 +60,9 @@ def find(name: str | Backbone) -> Backbone:
 
 @lru_cache(maxsize=32)
 def _load(name: str) -> Backbone:
+    whole, _, relative = name.rpartition(":")
+    if relative in ("slim", "untrained"):
+        return find(whole).untrained(slim=relative == "slim")
     source, _, rest = name.partition(":")
     if rest and source in registry.names("backbones"):
         return registry.get("backbones", source).load(rest)

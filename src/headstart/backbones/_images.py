@@ -82,7 +82,7 @@ class ImageBackbone:
         if slim and not name.endswith("_slim"):
             name = "mobilenet_v2_slim" if name.startswith("mobilenet") else "efficientnet_lite_slim"
         preprocess = replace(self.preprocess, side=SLIM_SIDE) if slim else self.preprocess
-        return random_backbone(name, preprocess, title=self.card.name.partition(":")[0])
+        return random_backbone(name, preprocess, title=self.card.name.removesuffix(":slim").removesuffix(":untrained"))
 
     def onnx(self, module: Any | None = None, *, tap: str | None = None) -> Any:
         """The graph from uint8 ``images`` (n, side, side, 3) to ``tap`` (None: ``head``), for any n; with ``module``'s

@@ -46,7 +46,9 @@ class Own:
                     f"{folder} has format {record['format']}; this version reads up to {FORMAT}. Update headstart."
                 )
             card = record["card"]
-            card = Card(**{**card, "items": frozenset(card["items"])})
+            # The name is the one that finds it again; the name it was given stays in its origin.
+            origin = f"'{card['name']}', {card['origin']}"
+            card = Card(**{**card, "name": f"own:{name}", "origin": origin, "items": frozenset(card["items"])})
             preprocess = _preprocess(card.preprocessing)
             architecture = _convnet.named(record["architecture"])
             identity = str(record["digest"])

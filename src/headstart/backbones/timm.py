@@ -46,7 +46,7 @@ class Timm:
         preprocess = _preprocess(module)
         count = sum(parameter.numel() for parameter in module.parameters())
         card = Card(
-            name=architecture,
+            name=f"timm:{name}",
             kind="image",
             trained_on="not stated in the file",
             licence="not stated in the file",

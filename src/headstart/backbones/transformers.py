@@ -52,7 +52,7 @@ class Transformers:
         widths = _widths(build, preprocess.side)
         count, size = _count(files), sum(file.stat().st_size for file in files)
         card = Card(
-            name=folder.name or name,
+            name=f"transformers:{name}",
             kind="image",
             trained_on="not stated in the folder",
             licence="not stated in the folder",

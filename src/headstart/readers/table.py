@@ -168,7 +168,8 @@ def _stays(folder: Path, cell: str) -> bool:
 def _number_columns(table: _Table, roles: list[str]) -> list[str]:
     free = [name for name in table.columns if name not in roles]
     used = [name for name in free if table.numbers(name) is not None]
-    left = [name for name in free if name not in used]
+    numeric = set(used)
+    left = [name for name in free if name not in numeric]
     if not used:
         raise ProblemError(
             f"The table {table.path} has neither a column of image paths nor one of numbers. Its columns: "
