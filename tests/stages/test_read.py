@@ -304,6 +304,12 @@ def test_sources_that_are_not_there_or_not_known(tmp_path):
         read(labelled(["a", "b"] * 2), task="clasification")
 
 
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_path_is_not_the_current_folder(source):
+    with pytest.raises(ProblemError, match="path is empty"):
+        read(source)
+
+
 def test_a_training_part_of_copies_is_an_error_that_says_so(tmp_path):
     photos(photos(tmp_path / "train").parent / "test")
     with pytest.raises(ProblemError, match="a copy of an exam item"):

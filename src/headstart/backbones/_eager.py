@@ -80,13 +80,11 @@ class EagerBackbone:
 
     def untrained(self, *, slim: bool = False) -> EagerBackbone | ImageBackbone:
         """The same encoder with random weights; ``slim``: a small convolutional network, since a little data trains that."""
+        plain = self.card.name.removesuffix(":untrained")
         if slim:
-            return random_backbone(
-                "efficientnet_lite_slim",
-                replace(self.preprocess, side=SLIM_SIDE),
-                title=self.card.name.removesuffix(":untrained"),
-            )
-        name = self.card.name.removesuffix(":untrained") + ":untrained"
+            small = replace(self.preprocess, side=SLIM_SIDE)
+            return random_backbone("efficientnet_lite_slim", small, title=plain)
+        name = f"{plain}:untrained"
         card = replace(self.card, name=name, trained_on="nothing: random weights", prior=None, until=None, items=frozenset())
         mark = _io.fingerprint([self.fingerprint, "untrained"]) if self.pretrained else self.fingerprint
         return replace(self, card=card, fingerprint=mark, pretrained=False)

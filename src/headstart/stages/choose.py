@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headstart.errors import UnknownName
 from headstart.evidence import Choice, Trial
-from headstart.problem import Problem
+from headstart.problem import INGREDIENTS, Problem
 from headstart.strategy import Recipe
 
 
@@ -18,6 +19,8 @@ def choose(problem: Problem, trials: Sequence[Trial], recipes: Sequence[Recipe],
     the folds they share. Failed trials take no part. Without trials that did, a side stays empty.
     """
     worth = worth or problem.question
+    if worth not in INGREDIENTS:
+        raise UnknownName.of("ingredient", worth, INGREDIENTS)
     scores = inner_scores(trials)
     able = [recipe for recipe in recipes if scores.get(recipe.name) is not None]
     ranked = sorted(able, key=lambda recipe: (-(scores[recipe.name] or 0.0), _cost(recipe)))

@@ -185,6 +185,8 @@ def _told(source: str | Path | Found, found: Found) -> str:
 def _find(source: str | Path | Found, reader: str, options: Options) -> Found:
     if isinstance(source, Found):
         return source
+    if not str(source).strip():  # an unset variable in a script; as a path it would be the current folder
+        raise ProblemError("The path is empty. Give the path of a folder or table ('.' for the current folder).")
     path = Path(source)
     try:
         there, folder = path.exists(), path.is_dir()
