@@ -45,7 +45,7 @@ class Decomposition:
         w = np.ones(len(X)) if weights is None else weights / weights.mean()
         mean = (w @ X) / len(X)
         matrix = X - mean
-        return cls(*_eigen(matrix * np.sqrt(w)[:, None]), w, matrix, mean)
+        return cls(*_eigen(matrix if weights is None else matrix * np.sqrt(w)[:, None]), w, matrix, mean)
 
     @classmethod
     def of_kernel(cls, K: np.ndarray, *, weights: np.ndarray | None = None) -> Decomposition:
@@ -290,14 +290,18 @@ def _loss(scores: np.ndarray, Y: np.ndarray, link: str) -> tuple[np.ndarray, np.
 
 def _eigen(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """U (n, r) and eigenvalues (r,) of X Xᵀ, through the smaller Gram matrix; directions without energy are dropped."""
+    from scipy.linalg import eigh
+
     n, d = X.shape
+    # Divide and conquer, in place: the matrix is this function's own.
+    values, vectors = eigh(X @ X.T if n <= d else X.T @ X, driver="evd", overwrite_a=True, check_finite=False)
+    first = int(np.searchsorted(values, max(values.max(initial=0), 0) * 1e-12, side="right"))
+    values, vectors = values[first:], vectors[:, first:]
     if n <= d:
-        values, vectors = np.linalg.eigh(X @ X.T)
-        keep = values > max(values.max(initial=0), 0) * 1e-12
-        return vectors[:, keep], values[keep]
-    values, vectors = np.linalg.eigh(X.T @ X)
-    keep = values > max(values.max(initial=0), 0) * 1e-12
-    return (X @ vectors[:, keep]) / np.sqrt(values[keep]), values[keep]
+        return np.ascontiguousarray(vectors), values
+    U = X @ vectors
+    U /= np.sqrt(values)
+    return U, values
 
 
 def _shared_blocks(blocks: np.ndarray | None) -> list[np.ndarray]:

@@ -180,7 +180,8 @@ def _figures(records: Records) -> str:
                 (f"{word}, {_metric(records)}", _page.number(score.value) + _small(_page.span(score.low, score.high)))
             )
     if found is not None:
-        items = found.exam_items or records.counts.get("exam") or 0  # without a rival there is an exam and no judgement
+        sat = len(records.evidence.blocks) if records.evidence else records.counts.get("exam", 0)
+        items = found.exam_items or sat  # without a rival there is an exam and no judgement
         seeds = _small(_page.plural(found.seeds, "seed")) if found.seeds else ""
         pairs.append(("Exam", f"{_page.counted(items)} {_unit(records)}{seeds}"))
     if records.counts.get("train"):
