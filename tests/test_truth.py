@@ -16,7 +16,7 @@ from scipy import stats
 
 from headstart import registry, testing
 from headstart.evidence import Arm, Cell, Choice, Evidence
-from headstart.features import Lens
+from headstart.features import Features, Lens
 from headstart.problem import Exam, Examples, Items, Problem
 from headstart.stages.adapt import adapt
 from headstart.stages.choose import choose
@@ -227,9 +227,9 @@ class HalfScorer:
     first: int
     means: np.ndarray
 
-    def scores(self, examples: Examples, lens: Lens) -> np.ndarray:
+    def scores(self, examples: Examples, lens: Lens) -> Features:
         X = np.asarray(examples.inputs)[:, self.first :: 2]
-        return X @ self.means.T - (self.means**2).sum(axis=1) / 2
+        return Features.one_each(X @ self.means.T - (self.means**2).sum(axis=1) / 2)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {}, {"means": self.means}

@@ -11,7 +11,11 @@ Names are loaded when they are first used: importing this package imports nothin
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime writes a device id and may report usage unless this is set before its import. Nothing leaves this machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

@@ -102,7 +102,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise RunError(f"Cannot read the weights {path}: {error}. Fit again, or copy the whole run folder.") from error
+        why = getattr(error, "strerror", None) or error
+        raise RunError(f"Cannot read the weights {path}: {why}. Fit again, or copy the whole run folder.") from error
 
 
 def digest(content: bytes | memoryview) -> str:

@@ -56,6 +56,6 @@ class OutOfBudget(HeadstartError):
 
 
 class RunError(HeadstartError):
-    """A run folder cannot be created, read or continued."""
+    """A run folder or a file of ours cannot be created, read or continued."""
 
     exit_code = 3

@@ -21,7 +21,7 @@ import numpy as np
 from headstart import _io
 from headstart._events import emit
 from headstart.backbone import Backbone, Tap, feature_taps, tap_named
-from headstart.errors import NotAdmissible
+from headstart.errors import NotAdmissible, RunError
 from headstart.problem import Examples
 
 SHARD = 256  # items a shard; a kill loses at most this many
@@ -163,10 +163,14 @@ class FeatureStore:
     def _commit(self, group: str, items: list[str], rows: np.ndarray, offsets: np.ndarray, more: dict[str, Any]) -> None:
         if self.path is not None:
             file = self.path / group / f"{_io.fingerprint(items)[:16]}.npy"
-            _io.write_array(file, rows)
             record = {"format": FORMAT, "items": items, "offsets": offsets.tolist(), **more}
-            _io.write_json(file.with_suffix(".json"), {**record, "digest": _io.digest(np.ascontiguousarray(rows).data)})
-            rows = _io.read_array(file, mapped=True)  # the memory goes back: a store may be larger than it
+            try:
+                _io.write_array(file, rows)
+                _io.write_json(file.with_suffix(".json"), {**record, "digest": _io.digest(np.ascontiguousarray(rows).data)})
+                rows = _io.read_array(file, mapped=True)  # the memory goes back: a store may be larger than it
+            except RunError as error:
+                emit("warning", f"Features are not kept for the next run. {error} HEADSTART_CACHE names another place.")
+                self.path = None
         shard = _Shard(rows, offsets, more["taps"])
         index = self._shards.setdefault(group, {})
         for row, item in enumerate(items):
@@ -207,7 +211,7 @@ def _read_shard(file: Path) -> Iterator[tuple[str, tuple[_Shard, int]]]:
         whole = record["format"] == FORMAT and record["digest"] == _io.digest(np.ascontiguousarray(rows).data)
         shard = _Shard(rows, np.asarray(record["offsets"]), record["taps"])
         items = record["items"]
-    except (_io.RunError, KeyError, TypeError, ValueError):
+    except (RunError, KeyError, TypeError, ValueError):
         whole = False
     if not whole:
         emit("warning", f"The cached features in {file.name} are damaged or of another format; they are computed again.")

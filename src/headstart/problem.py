@@ -229,6 +229,11 @@ class Problem:
     def split(self, *, fraction: float = 1 / 3, seed: int = 0) -> tuple[Problem, Exam]:
         """This problem without an exam drawn from ``train``, and that exam. No block stands on both sides."""
         keep, held = self.task.split(self.train, fraction=fraction, seed=seed)
+        if len(keep) == 0 or len(held) == 0:
+            raise ProblemError(
+                f"No exam can be split off {len(self.train)} items in {len(set(map(str, self.train.blocks)))} blocks: no "
+                "block may stand on both sides. Give a test part, or a block column with more blocks."
+            )
         exam, kept = Exam(self.train.take(held)), self.train.take(keep)
         return replace(self, task=self.task.fitted(kept.targets), train=kept).without(exam), exam
 

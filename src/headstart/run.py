@@ -48,7 +48,9 @@ class Run:
     deadline: float = float("inf")  # of time.monotonic()
 
     @classmethod
-    def create(cls, out: Path | str, problem: Problem, *, store: FeatureStore | None = None) -> Run:
+    def create(
+        cls, out: Path | str, problem: Problem, exam: Exam | None = None, *, store: FeatureStore | None = None
+    ) -> Run:
         """A run folder at ``out``: a new one, or the one there, to be continued.
 
         Raises ``RunError`` if the place cannot be written or belongs to a newer Headstart.
@@ -62,12 +64,18 @@ class Run:
                 f"{run.folder} holds other files and no run; an empty or new folder is needed. Choose another place with --out."
             )
         data = _io.fingerprint(problem)
-        if known.get("data") not in (None, data):
-            (run.folder / "events.jsonl").unlink(missing_ok=True)  # they told of other data
+        other = known.get("data") not in (None, data)
+        if other:  # records of the other data stay on disk; the report and the predictor are this call's
+            (run.folder / "events.jsonl").unlink(missing_ok=True)
+            known = {"created": known.get("created")}
         created = known.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
         kept = {"records": known.get("records", {}), "stages": known.get("stages", {})}
         run._note(format=FORMAT, version=_version(), name=run.folder.name, created=created, **kept)
-        run._note(problem=_summary(problem), machine=_machine(), data=data)
+        run._note(problem=_summary(problem, exam), machine=_machine(), data=data)
+        if other:
+            message = f"{run.folder.name} was made from other data. Its records stay; verdict, report and predictor are new."
+            run.hear(Event("warning", message))
+            emit("warning", message)
         for event in problem.train.items.notes:
             run.hear(event)
         return run
@@ -147,7 +155,8 @@ class Run:
         """Whether the predictor on disk is the one that ``mark`` identifies."""
         path = self.folder / "predictor" / "predictor.json"
         try:
-            return path.exists() and _io.read_json(path).get("inputs") == mark
+            about = _io.read_json(path) if path.exists() else {}
+            return about.get("inputs") == mark and about.get("weights") == _weights_digest(path.parent)
         except RunError:
             return False
 
@@ -251,7 +260,8 @@ def save_predictor(predictor: Predictor, folder: Path, *, mark: str = "") -> Non
     """Write ``predictor.json`` and ``weights.safetensors``. The weights come first: the JSON is the commit."""
     state, arrays = predictor.state()
     _io.write_arrays(folder / "weights.safetensors", arrays)
-    _io.write_json(folder / "predictor.json", {"format": FORMAT, **state, "inputs": mark})
+    record = {"format": FORMAT, **state, "inputs": mark, "weights": _weights_digest(folder)}
+    _io.write_json(folder / "predictor.json", record)
 
 
 def load_predictor(folder: Path, *, store: FeatureStore | None = None) -> Predictor:
@@ -261,8 +271,17 @@ def load_predictor(folder: Path, *, store: FeatureStore | None = None) -> Predic
     state = _io.read_json(folder / "predictor.json")
     if state.get("format", 0) > FORMAT:
         raise RunError(f"The predictor in {folder} has a newer format ({state['format']}). Upgrade Headstart.")
+    if state.get("weights") != _weights_digest(folder):
+        raise RunError(
+            f"The weights in {folder} are missing or damaged. Run the same `headstart transfer` again: it makes them anew."
+        )
     lens = lens_from_spec(state["lens"], store=store)
     return Predictor.restore(state, _io.read_arrays(folder / "weights.safetensors"), lens)
+
+
+def _weights_digest(folder: Path) -> str:
+    file = folder / "weights.safetensors"
+    return _io.digest(file.read_bytes()) if file.exists() else ""
 
 
 def lens_from_spec(spec: dict[str, Any], *, store: FeatureStore | None = None) -> Lens:
@@ -285,8 +304,8 @@ def free_folder(name: str, root: Path | str = "runs") -> Path:
     return Path(root) / tame[:60]
 
 
-def _summary(problem: Problem) -> dict[str, Any]:
-    counts = {name: len(part) for name, part in problem.parts().items()}
+def _summary(problem: Problem, exam: Exam | None) -> dict[str, Any]:
+    counts = {**{name: len(part) for name, part in problem.parts().items()}, "exam": len(exam) if exam else 0}
     kind = registry.get("inputs", problem.kind)()
     classes: dict[str, int] = {}
     if problem.train.labelled and problem.task.link != "identity":
@@ -295,12 +314,6 @@ def _summary(problem: Problem) -> dict[str, Any]:
     task = {key: value for key, value in problem.task.spec().items() if key != "classes"}
     about = {"task": task, "kind": problem.kind, "plural": kind.plural, "setting": problem.setting}
     return {**about, "counts": counts, "classes": classes, "has": sorted(problem.has)}
-
-
-def exam_summary(problem: Problem, exam: Exam | None) -> dict[str, Any]:
-    """The problem's summary with the exam's size."""
-    found = _summary(problem)
-    return {**found, "counts": {**found["counts"], "exam": len(exam) if exam else 0}}
 
 
 def _machine() -> str:

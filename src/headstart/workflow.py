@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart import _io, registry, report
-from headstart._events import Listener, listen
+from headstart._events import Listener, emit, listen
 from headstart.backbone import Backbone
 from headstart.errors import NotAdmissible, ProblemError
 from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens
 from headstart.problem import Exam, Problem
-from headstart.run import Run, exam_summary, free_folder
+from headstart.run import Run, free_folder
 from headstart.stages.adapt import adapt, peak_memory
 from headstart.stages.choose import choose
 from headstart.stages.compare import compare
@@ -52,10 +52,15 @@ def transfer(
     there.
     """
     started = time.perf_counter()
+    if not 0 <= margin < float("inf") or seed < 0:
+        raise ProblemError(f"margin is {margin} and seed {seed}; a finite margin and a seed, neither below 0, are needed.")
+    given = exam
     problem, exam = _with_exam(problem, exam, seed=seed)
-    run = Run.create(out or free_folder(problem.kind), problem, store=store)
+    run = Run.create(out or free_folder(problem.kind), problem, exam, store=store)
     run = replace(run, deadline=time.monotonic() + PATIENCE * budget)
     with listen(on_event), listen(run.hear):
+        if given is None and exam is not None:
+            emit("data", f"There is no test part: {len(exam)} of the labelled items are held out as the exam.")
         bases = resolve(problem.kind, backbones)
         plan = run.once("plan", estimate, problem, budget)
         ranking = run.once("ranking", rank, problem, bases, store=run.store, plan=plan)
@@ -68,7 +73,9 @@ def transfer(
         trials = _adapt_all(run, problem, recipes, plan=plan, seed=seed)
         choice = run.once("choice", choose, problem, trials, recipes, worth=worth)
         evidence = None
-        if exam is not None and choice.arms:
+        if not choice.arms:
+            raise NotAdmissible(f"Nothing could be fitted: {choice.reason}. The trials in {run.folder} have every message.")
+        if exam is not None:
             arms, asked = choice.arms, choice.worth
             evidence = run.once("evidence", compare, problem, exam, arms, worth=asked, plan=plan, seed=seed, trials=trials)
         verdict = run.once("verdict", _judged, evidence, choice, margin=margin, ranking=ranking)
@@ -76,7 +83,7 @@ def transfer(
         if mark and exam is not None:
             run.once("mistakes", _mistaken, mark, exam, run=run)
         cards = [replace(base.card, items=frozenset()) for base in bases]
-        run.note(problem=exam_summary(problem, exam), plan=plan, backbones=cards)
+        run.note(plan=plan, backbones=cards)
         run.spent(seconds=time.perf_counter() - started, peak_memory=peak_memory())
         run.store.trim()
     report.write(run.folder)
@@ -114,8 +121,11 @@ def admissible(problem: Problem, lens: Lens, *, strategies: Sequence[str] | str 
         if recipe.admissible(problem):
             recipes.append(recipe)
         elif asked:
-            missing = ", ".join(sorted(strategy.needs - problem.has - recipe.lens.has))
-            raise NotAdmissible(f"'{name}' needs {missing}, which is not there. Provide it, or leave '{name}' out.")
+            missing = strategy.needs - problem.has - recipe.lens.has
+            lacks = "no pre-trained model for this kind of input is installed" if not lens.reads else "this problem has none"
+            raise NotAdmissible(
+                f"'{name}' needs {', '.join(sorted(missing))}, and {lacks}. Leave '{name}' out, or provide it."
+            )
     if not recipes:
         raise NotAdmissible("No strategy can be used on this problem: there are no target labels. Add labelled examples.")
     return recipes
@@ -139,7 +149,7 @@ def _judged(evidence: Evidence | None, choice: Choice, *, margin: float, ranking
     if evidence is None:
         return undecided_without(choice, "there is no labelled exam", margin=margin)
     if choice.challenger is None and not ranking.candidates:
-        return undecided_without(choice, ranking.reason, margin=margin)
+        choice = replace(choice, reason=ranking.reason)
     return judge(evidence, choice, margin=margin)
 
 

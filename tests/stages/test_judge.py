@@ -317,7 +317,7 @@ def test_without_a_challenger_the_incumbents_score_is_told():
     verdict = judge(evidence_of(T, C), choice)
     assert (verdict.outcome, verdict.ships, verdict.challenger) == ("undecided", "without", None)
     assert verdict.sentence.startswith(
-        "Undecided: No pre-trained model exists for numbers; without scores 0.80 (95 % interval 0.71 to "
+        "Undecided: no pre-trained model exists for numbers; without scores 0.80 (95 % interval 0.71 to "
     )
     gone = choice_of(incumbent="nobody")
     assert "nobody did not sit the exam" in judge(evidence_of(T, C), gone).sentence
@@ -325,7 +325,7 @@ def test_without_a_challenger_the_incumbents_score_is_told():
 
 def test_without_an_exam_the_better_inner_score_ships():
     verdict = undecided_without(choice_of(inner=(0.6, 0.7)), "There is no labelled exam.")
-    assert verdict.sentence == "Undecided: There is no labelled exam."
+    assert verdict.sentence == "Undecided: there is no labelled exam."
     assert (verdict.ships, verdict.gain, verdict.exam_items) == ("without", None, 0)
     assert undecided_without(choice_of(inner=(None, None)), "no labels").ships == "without"
     assert undecided_without(choice_of(challenger=None, incumbent=None), "nothing fits").ships == ""

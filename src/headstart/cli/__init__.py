@@ -59,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 answered, 2 your input, 3 something is missing here, 1 a bug of ours, 130 stopped.",
+    epilog="Exit codes: 0 answered, 2 your input, 3 missing or not usable here, 1 a bug of ours, 130 stopped.",
 )
 
 

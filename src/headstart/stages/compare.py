@@ -62,8 +62,8 @@ def compare(
     if not done:
         raise NotAdmissible(f"No recipe could be fitted on the whole training data: {'; '.join(failed.values())}")
     firsts = {one.job.recipe.name: one.predictor for one in reversed(done) if one.predictor and one.job.is_first(seed)}
-    emit("stage", f"{' and '.join(firsts)} have sat the exam ({len(exam)} items, {len(done)} fits)")
     kind = registry.get("inputs", problem.kind)()
+    emit("stage", f"{' and '.join(firsts)}: the exam is over ({len(exam)} {kind.plural}, fits: {len(done)})")
     return Evidence(
         task=problem.task,
         worth=worth,

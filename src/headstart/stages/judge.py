@@ -74,7 +74,7 @@ def undecided_without(choice: Choice, reason: str, *, margin: float = 0.02) -> V
     return Verdict(
         worth=choice.worth,
         outcome="undecided",
-        sentence=f"Undecided: {reason}.",
+        sentence=f"Undecided: {reason[:1].lower()}{reason[1:]}.",
         reason=f"{reason[:1].upper()}{reason[1:]}. {f'{ships} ships; no exam confirmed it.' if ships else 'Nothing ships.'}",
         challenger=_name(choice.challenger),
         incumbent=_name(choice.incumbent),
@@ -342,7 +342,9 @@ def _one_sided(evidence: Evidence, choice: Choice, *, margin: float, alpha: floa
         told += f"; {name} scores {words.number(own.value, 2)} ({interval}; {len(evidence.blocks):,} exam {evidence.unit})"
     seeds = max((len(evidence.of(name)) for name in there), default=0)
     details = {"exam": evidence.exam, "alpha": alpha, "margin": margin}
-    bare = replace(bare, sentence=f"Undecided: {told}.", details=details)
+    why = f"{bare.reason.split('. ')[0]}. {bare.ships} ships; there was nothing to compare it with."
+    told = told[:1].lower() + told[1:] if told[1:2].islower() else told
+    bare = replace(bare, sentence=f"Undecided: {told}.", reason=why if bare.ships else bare.reason, details=details)
     return replace(bare, scores=scores, exam_items=len(evidence.blocks), seeds=seeds)
 
 
