@@ -65,7 +65,7 @@ def networks(backbone: Any, files: list[Path], rounds: int) -> None:
     sides = {"eager NCHW": torch_side(torch.contiguous_format), "eager channels_last": torch_side(torch.channels_last)}
     rows, seconds = alternate({"ONNX Runtime": ours, **sides}, rounds)
     for name in sides:
-        close = min(cosine(a, b) for a, b in zip(rows["ONNX Runtime"], rows[name], strict=False))
+        close = np.concatenate([cosines(a, b) for a, b in zip(rows["ONNX Runtime"], rows[name], strict=False)])
         report(f"{len(images)} prepared photos", "ONNX Runtime", name, seconds, len(images), close)
 
 
@@ -83,7 +83,7 @@ def whole_way(backbone: Any, files: list[Path], rounds: int) -> None:
         return backbone.features(files, ["head"])["head"].rows
 
     rows, seconds = alternate({"Headstart": ours, "Pillow + DataLoader + eager": plain}, rounds)
-    close = cosine(rows["Headstart"], rows["Pillow + DataLoader + eager"])
+    close = cosines(rows["Headstart"], rows["Pillow + DataLoader + eager"])
     report(f"{len(files)} JPEG files", "Headstart", "Pillow + DataLoader + eager", seconds, len(files), close)
 
 
@@ -137,13 +137,15 @@ def alternate(sides: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[st
     return rows, {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def report(what: str, fast: str, slow: str, seconds: dict[str, float], count: int, close: float) -> None:
+def report(what: str, fast: str, slow: str, seconds: dict[str, float], count: int, close: np.ndarray) -> None:
     ratio, speeds = seconds[slow] / seconds[fast], [count / seconds[name] for name in (fast, slow)]
-    print(f"{what}: {fast} {speeds[0]:.1f}/s, {slow} {speeds[1]:.1f}/s: {ratio:.1f}x, min cosine {close:.7f}")
+    print(
+        f"{what}: {fast} {speeds[0]:.1f}/s, {slow} {speeds[1]:.1f}/s: {ratio:.1f}x, cosine min {close.min():.7f} mean {close.mean():.7f}"
+    )
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    return float(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min())
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 def enlarged(source: Path, folder: Path, count: int) -> list[Path]:

@@ -6,15 +6,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart import registry
+from headstart import _io, registry
 from headstart._events import Event, emit, listen
-from headstart.errors import ProblemError, UnknownName
+from headstart.errors import ProblemError, RunError, UnknownName
 from headstart.problem import Exam, Examples, Items, Problem
 from headstart.readers import IMAGE_SUFFIXES, Found, Options
 from headstart.stages._copies import originals, some, whole_blocks
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from headstart.tasks import Task
 
 THREADS = 4  # decoding leaves the interpreter lock; more threads only help on fast disks
+RULES = 1  # what makes a file usable; raise it with the rules, so that files are checked again
 SUFFIXES = {
     **dict.fromkeys((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"), "table"),
     ".npz": "arrays",
@@ -211,11 +213,13 @@ def _usable(found: Found, kind: Kind, strict: bool) -> _Usable:
     total = len(found.inputs)
     marks: list[str] = []
     pieces = [found.inputs[start : start + PIECE] for start in range(0, total, PIECE)]
+    seen = _Seen(kind.name)
     with ThreadPoolExecutor(THREADS) as pool:
-        for piece in pool.map(lambda piece: [_look(kind, raw) for raw in piece], pieces):
+        for piece in pool.map(lambda piece: [_look(kind, raw, seen) for raw in piece], pieces):
             emit("progress", f"checking {kind.plural}", done=len(marks), total=total)
             marks += piece
     emit("progress", f"checking {kind.plural}", done=total, total=total)
+    seen.keep()
     bad = [*found.skipped, *((found.names[i], mark[1:]) for i, mark in enumerate(marks) if mark.startswith("!"))]
     if bad:
         listed = "; ".join(f"{name[:80]!r} {reason}" for name, reason in bad[:5]) + ("; …" if len(bad) > 5 else "")
@@ -231,13 +235,35 @@ def _usable(found: Found, kind: Kind, strict: bool) -> _Usable:
     return _Usable(found, tuple(marks)).take(good)
 
 
-def _look(kind: Kind, raw: Any) -> str:
-    """The fingerprint of a good item; ``!`` and the reason for a bad one."""
+def _look(kind: Kind, raw: Any, seen: _Seen) -> str:
+    """The fingerprint of a good item; ``!`` and the reason for a bad one. A file's content is decoded only the first time."""
     try:
-        kind.check(raw)
-        return kind.fingerprint(raw)
+        mark = kind.fingerprint(raw)
+        if not isinstance(raw, Path) or mark not in seen.good:
+            kind.check(raw)
+            if isinstance(raw, Path):
+                seen.new.append(mark)
+        return mark
     except ProblemError as error:
         return f"!{error}"
+
+
+class _Seen:
+    """Fingerprints of files that were whole when they were checked, by earlier calls and this one. Only a shortcut: the
+    content is read and hashed every time; losing the list costs one more decoding."""
+
+    def __init__(self, kind: str) -> None:
+        self.path = _io.cache_folder() / "checked" / f"{kind}-{RULES}.txt"
+        self.new: list[str] = []
+        try:
+            self.good = set(self.path.read_text("ascii").split())
+        except (OSError, ValueError):
+            self.good = set()
+
+    def keep(self) -> None:
+        if self.new:
+            with suppress(RunError):  # a cache that cannot be written is no reason to stop
+                _io.write_text(self.path, "\n".join(sorted(self.good.union(self.new))) + "\n")
 
 
 def _with_label(usable: _Usable, kind: Kind) -> _Usable:
