@@ -139,9 +139,8 @@ def alternate(sides: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[st
 
 def report(what: str, fast: str, slow: str, seconds: dict[str, float], count: int, close: np.ndarray) -> None:
     ratio, speeds = seconds[slow] / seconds[fast], [count / seconds[name] for name in (fast, slow)]
-    print(
-        f"{what}: {fast} {speeds[0]:.1f}/s, {slow} {speeds[1]:.1f}/s: {ratio:.1f}x, cosine min {close.min():.7f} mean {close.mean():.7f}"
-    )
+    near = f"cosine min {close.min():.7f} mean {close.mean():.7f}"
+    print(f"{what}: {fast} {speeds[0]:.1f}/s, {slow} {speeds[1]:.1f}/s: {ratio:.1f}x, {near}")
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
