@@ -197,7 +197,7 @@ def _find(source: str | Path | Found, reader: str, options: Options) -> Found:
             f"The path {str(path)[:80]!r} cannot be used: {error}. Give the path of a folder or table."
         ) from error
     if not there:
-        raise ProblemError(f"There is no {path}. A folder of images, a table or an .npz file is needed. Check the path.")
+        raise ProblemError(f"There is no '{path}'. A folder of images, a table or an .npz file is needed. Check the path.")
     if reader == "auto":
         reader = "folder" if folder else SUFFIXES.get(path.suffix.lower(), "")
     if not reader:
