@@ -140,7 +140,7 @@ def test_json_everywhere(headstart, finished, words):
         (("transfer", "data.csv", "--seed", "-1"), 2, "greater than or equal to 0. `headstart transfer --help`"),
         (("transfer", "data.csv", "--worth", "bse"), 2, "Did you mean 'base'"),
         (("transfer", "data.csv", "--backbone", "efficientnet_lite0"), 2, "reads image items; the data holds numbers"),
-        (("transfer", "nowhere"), 2, "There is no nowhere"),
+        (("transfer", "nowhere"), 2, "There is no 'nowhere'"),
         (("transfer", "one.csv"), 2, "only one class"),
         (("transfer", "no\x1b[2Jthing"), 2, r"no\x1b[2Jthing"),
         (("transfer", "data.csv", "--out", "new.csv"), 3, "new.csv is a file"),
