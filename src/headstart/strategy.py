@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from dataclasses import fields as dataclass_fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from headstart import _io, registry
-from headstart.errors import NotAdmissible
+from headstart.errors import NotAdmissible, ProblemError, UnknownName
 from headstart.problem import INGREDIENTS, Examples, Problem
 
 if TYPE_CHECKING:
@@ -95,9 +96,12 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """What a person reads: ``linear_probe on efficientnet_lite0``, or the strategy alone when it reads nothing."""
-        read = self.lens.title
-        return self.title or (f"{self.strategy.name} on {read}" if read else self.strategy.name)
+        """What a person reads: ``linear_probe on efficientnet_lite0``, or the strategy alone when it reads nothing.
+
+        Settings that are not the default are named: ``scratch(full=True) on …``.
+        """
+        read, said = self.lens.title, _said(self.strategy)
+        return self.title or (f"{said} on {read}" if read else said)
 
     @property
     def uses(self) -> frozenset[str]:
@@ -190,6 +194,43 @@ class Predictor:
         scorer = strategy.restore(state["learned"], arrays, lens)
         task = task_from_spec(state["task"])
         return cls(task, lens, strategy, scorer, float(state["temperature"]), state.get("notes", {}))
+
+
+def strategy_named(text: str) -> Strategy:
+    """The strategy that ``text`` names, with settings where it gives some: ``scratch:full=true,batch=32``.
+
+    Raises ``UnknownName`` for a strategy or a setting that does not exist, ``ProblemError`` for a value of another kind.
+    """
+    name, _, settings = text.partition(":")
+    made = registry.get("strategies", name)
+    known = {field.name: getattr(made(), field.name) for field in dataclass_fields(made)}
+    given: dict[str, Any] = {}
+    for setting in filter(None, settings.split(",")):
+        key, _, value = setting.partition("=")
+        if key not in known:
+            raise UnknownName.of(f"setting of {name}", key, known)
+        given[key] = _parsed(value, known[key], f"{name}:{key}")
+    return made(**given)
+
+
+def _parsed(value: str, like: Any, what: str) -> Any:
+    """``value`` as the kind of thing that ``like`` is."""
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "false": False}[value.lower()]
+        if isinstance(like, tuple):
+            return tuple(float(part) for part in value.split("/"))
+        return type(like)(value)
+    except (KeyError, ValueError):
+        kind = "numbers with / between" if isinstance(like, tuple) else type(like).__name__
+        raise ProblemError(f"'{value}' is no value for {what}; it takes {kind}, for example {like!r}.") from None
+
+
+def _said(strategy: Strategy) -> str:
+    """The strategy's name, and its settings that are not the default."""
+    fields: tuple[Any, ...] = dataclass_fields(strategy) if is_dataclass(strategy) else ()
+    changed = [f"{one.name}={value!r}" for one in fields if (value := getattr(strategy, one.name)) != one.default]
+    return f"{strategy.name}({', '.join(changed)})" if changed else strategy.name
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from headstart.stages.judge import judge, undecided_without
 from headstart.stages.locate import locate
 from headstart.stages.mistakes import Mistake, mistakes
 from headstart.stages.rank import rank, resolve
-from headstart.strategy import Plan, Recipe
+from headstart.strategy import Plan, Recipe, Strategy, strategy_named
 
 PATIENCE = 4  # a plan aims at its budget; a run that takes four times as long stops between two records
 
@@ -34,7 +34,7 @@ def transfer(
     *,
     exam: Exam | None = None,
     backbones: Sequence[str | Backbone] | str = "suitable",
-    strategies: Sequence[str] | str = "suitable",
+    strategies: Sequence[str | Strategy] | str = "suitable",
     worth: str | None = None,
     budget: float = 600.0,
     margin: float = 0.02,
@@ -46,10 +46,10 @@ def transfer(
     """Select a base, find its layers, extract, adapt with it and without, and judge what it is worth, on evidence.
 
     You get a run folder at ``out`` with every record, the predictor that ships and ``report.html``. Without ``exam``, a
-    third of ``train`` is held out for one. ``backbones`` are names or backbones of your own making, ``strategies`` names;
-    ``"suitable"`` means all that can be used. ``budget`` is in seconds. ``margin`` is the smallest gain worth having, in
-    units of the score; it is fixed before the exam opens. The same call with the same data continues or rereads what is
-    there.
+    third of ``train`` is held out for one. ``backbones`` are names or backbones of your own making, ``strategies`` names
+    (with settings: ``"scratch:full=true"``) or strategies; ``"suitable"`` means all that can be used. ``budget`` is in
+    seconds. ``margin`` is the smallest gain worth having, in units of the score; it is fixed before the exam opens. The
+    same call with the same data continues or rereads what is there.
     """
     started = time.perf_counter()
     if not 0 <= margin < float("inf") or seed < 0:
@@ -104,16 +104,16 @@ def _with_exam(problem: Problem, exam: Exam | None, *, seed: int) -> tuple[Probl
     return problem, exam
 
 
-def admissible(problem: Problem, lens: Lens, *, strategies: Sequence[str] | str = "suitable") -> list[Recipe]:
+def admissible(problem: Problem, lens: Lens, *, strategies: Sequence[str | Strategy] | str = "suitable") -> list[Recipe]:
     """A recipe for each strategy that this problem and lens have enough for, each with the lens that it starts from.
 
     Strategies asked for by name that cannot be used are an error; with ``"suitable"`` they are left out.
     """
     asked = strategies != "suitable"
-    names = registry.names("strategies") if not asked else [strategies] if isinstance(strategies, str) else strategies
+    wanted: Sequence[str | Strategy] = [strategies] if isinstance(strategies, str) else strategies
     recipes = []
-    for name in names:
-        strategy = registry.get("strategies", name)()
+    for one in wanted if asked else registry.names("strategies"):
+        strategy = strategy_named(one) if isinstance(one, str) else one
         starts = {"nothing": Lens(store=lens.store), "pretrained": lens}
         if strategy.starts_from == "untrained":
             starts["untrained"] = lens.untrained(slim=getattr(strategy, "slim", True)) if lens.reads else lens
@@ -124,7 +124,7 @@ def admissible(problem: Problem, lens: Lens, *, strategies: Sequence[str] | str 
             missing = strategy.needs - problem.has - recipe.lens.has
             lacks = "no pre-trained model for this kind of input is installed" if not lens.reads else "this problem has none"
             raise NotAdmissible(
-                f"'{name}' needs {', '.join(sorted(missing))}, and {lacks}. Leave '{name}' out, or provide it."
+                f"'{strategy.name}' needs {', '.join(sorted(missing))}, and {lacks}. Leave it out, or provide it."
             )
     if not recipes:
         raise NotAdmissible("No strategy can be used on this problem: there are no target labels. Add labelled examples.")

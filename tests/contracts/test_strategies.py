@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from headstart import registry
-from headstart.errors import NotAdmissible, UnknownName
+from headstart.errors import NotAdmissible, ProblemError, UnknownName
 from headstart.features import FeatureStore, Lens
-from headstart.strategy import Plan, Recipe
+from headstart.strategy import Plan, Recipe, strategy_named
 from headstart.testing import check_ranker, check_strategy, toy_backbone, toy_problem
 
 # Exceptions are declared with their reason and run as expected failures.
@@ -77,3 +77,16 @@ def test_a_recipe_knows_what_it_draws_on():
     assert Recipe(probe, full.untrained()).uses == frozenset()
     with pytest.raises(NotAdmissible, match="'linear_probe' needs features, labels"):
         Recipe(probe, Lens()).fit(toy_problem(n=30)[0], plan=Plan())
+
+
+def test_settings_can_be_named_and_show_in_the_recipe():
+    found = strategy_named("scratch:full=true,batch=32,rate=1e-3")
+    assert (found.full, found.batch, found.rate) == (True, 32, 1e-3)
+    assert strategy_named("fine_tune:shares=0/0.5").shares == (0.0, 0.5)
+    assert strategy_named("scratch") == registry.get("strategies", "scratch")()
+    assert Recipe(strategy_named("plain:rows=50"), Lens()).name == "plain(rows=50)"
+    assert Recipe(strategy_named("plain"), Lens()).name == "plain"
+    with pytest.raises(UnknownName, match="Did you mean 'batch'"):
+        strategy_named("scratch:batsh=3")
+    with pytest.raises(ProblemError, match="'many' is no value for scratch:batch; it takes int"):
+        strategy_named("scratch:batch=many")

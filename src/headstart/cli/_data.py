@@ -34,7 +34,10 @@ Metric = Annotated[
 ]
 Weights = Annotated[str | None, typer.Option(help="'balanced' weighs rare classes up in training.")]
 Backbones = Annotated[list[str] | None, typer.Option("--backbone", help="Pre-trained model to consider; repeatable.")]
-Strategies = Annotated[list[str] | None, typer.Option("--strategy", help="Way to transfer, or without; repeatable.")]
+Strategies = Annotated[
+    list[str] | None,
+    typer.Option("--strategy", help="Way to transfer, or without; repeatable; with settings: scratch:full=true."),
+]
 BudgetTime = Annotated[str, typer.Option("--budget", help="Time to plan for: 90s, 10m, 1h30m.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an item that cannot be used, instead of leaving it out.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
@@ -74,10 +77,10 @@ def read_problem(
 def check_names(backbones: Sequence[str] | None, strategies: Sequence[str] | None) -> None:
     """A typo should not cost the reading of ten thousand photos."""
     from headstart import backbones as sources
-    from headstart import registry
+    from headstart.strategy import strategy_named
 
     for name in strategies or ():
-        registry.get("strategies", name)
+        strategy_named(name)
     for name in backbones or ():
         sources.find(name)
 
