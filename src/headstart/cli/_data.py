@@ -36,7 +36,7 @@ Weights = Annotated[str | None, typer.Option(help="'balanced' weighs rare classe
 Backbones = Annotated[list[str] | None, typer.Option("--backbone", help="Pre-trained model to consider; repeatable.")]
 Strategies = Annotated[
     list[str] | None,
-    typer.Option("--strategy", help="Way to transfer, or without; repeatable; with settings: scratch:full=true."),
+    typer.Option("--strategy", help="Way to transfer or do without; repeatable (scratch:full=true)."),
 ]
 BudgetTime = Annotated[str, typer.Option("--budget", help="Time to plan for: 90s, 10m, 1h30m.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an item that cannot be used, instead of leaving it out.")]
