@@ -249,7 +249,7 @@ def test_a_place_where_no_folder_can_be(headstart):
 
 
 def test_ctrl_c_keeps_what_is_finished(headstart, place):
-    X = np.random.default_rng(3).normal(size=(1200, 6)).round(3)
+    X = np.random.default_rng(3).normal(size=(2600, 6)).round(3)
     write(place / "many.csv", [*"abcdef", "label"], [[*row, "xy"[int(row[0] * row[1] > 0)]] for row in X])
     words = command("transfer", "many.csv", "--budget", "20s", "--out", "runs/many")
     process = subprocess.Popen(
