@@ -249,11 +249,17 @@ def test_a_place_where_no_folder_can_be(headstart):
 
 
 def test_ctrl_c_keeps_what_is_finished(headstart, place):
-    X = np.random.default_rng(3).normal(size=(2600, 6)).round(3)
+    X = np.random.default_rng(3).normal(size=(1800, 6)).round(3)
     write(place / "many.csv", [*"abcdef", "label"], [[*row, "xy"[int(row[0] * row[1] > 0)]] for row in X])
     words = command("transfer", "many.csv", "--budget", "20s", "--out", "runs/many")
     process = subprocess.Popen(
-        words, cwd=place, env=headstart.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        words,
+        cwd=place,
+        env=headstart.environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits "ignore"
     )
     for line in process.stderr:
         if "chance: inner" in line:  # plain is still at work
