@@ -25,7 +25,8 @@ def estimate(problem: Problem, seconds: float = 600.0) -> Plan:
     items = max(FEW, len(problem.train))
     plan = Plan(seconds=seconds, threads=min(2, os.cpu_count() or 1))
     plan = replace(plan, epochs=int(min(80, max(4, 0.33 * seconds / (SECONDS_PER_ITEM * items)))))
-    if len(problem.train) > 1500 or seconds < 300:
+    # Two repeats of the folds halve what the verdict must allow for the training draw: one is a last resort.
+    if len(problem.train) > 4000 or seconds < 300:
         plan = replace(plan, repeats=1)
     if seconds < 120:
         plan = replace(plan, seeds=1, folds=3, draws=False)
