@@ -70,8 +70,8 @@ class Run:
             known = {"created": known.get("created")}
         created = known.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
         kept = {"records": known.get("records", {}), "stages": known.get("stages", {})}
-        run._note(format=FORMAT, version=_version(), name=run.folder.name, created=created, **kept)
-        run._note(problem=_summary(problem, exam), machine=_machine(), data=data)
+        run.note(format=FORMAT, version=_version(), name=run.folder.name, created=created, **kept)
+        run.note(problem=_summary(problem, exam), machine=_machine(), data=data)
         if other:
             message = f"{run.folder.name} was made from other data. Its records stay; verdict, report and predictor are new."
             run.hear(Event("warning", message))
@@ -171,15 +171,11 @@ class Run:
             if line not in told:
                 _io.write_text(log, told + json.dumps(asdict(event), ensure_ascii=True, default=str) + "\n")
 
-    def note(self, **facts: Any) -> None:
-        """Add ``facts`` to run.json."""
-        self._note(**facts)
-
     def spent(self, *, seconds: float, peak_memory: int) -> None:
         """Add what one call spent: a run that was continued cost the sum of its calls."""
         known = self._about()
         peak = max(known.get("peak_memory", 0), peak_memory)
-        self._note(seconds=known.get("seconds", 0.0) + seconds, peak_memory=peak)
+        self.note(seconds=known.get("seconds", 0.0) + seconds, peak_memory=peak)
 
     def _about(self) -> dict[str, Any]:
         found = _io.read_json(self.folder / "run.json")
@@ -192,7 +188,8 @@ class Run:
             )
         return {"records": {}, "stages": {}, **found}
 
-    def _note(self, **facts: Any) -> None:
+    def note(self, **facts: Any) -> None:
+        """Add ``facts`` to run.json; it is only written when something changes."""
         path = self.folder / "run.json"
         with _writing:
             known = _io.read_json(path) if path.exists() else {}
@@ -204,7 +201,7 @@ class Run:
         with _writing:
             about = self._about()
             stages = {**about["stages"], name: about["stages"].get(name, 0.0) + seconds} if name else about["stages"]
-            self._note(records={**about["records"], stem: str(path.relative_to(self.folder))}, stages=stages)
+            self.note(records={**about["records"], stem: str(path.relative_to(self.folder))}, stages=stages)
 
     def _record(self, name: str) -> Any:
         return READERS[name](_bare(self._current(name)))

@@ -60,13 +60,14 @@ def find(name: str | Backbone) -> Backbone:
 
 @lru_cache(maxsize=32)
 def _load(name: str) -> Backbone:
+    packaged = registry.get("backbones", "packaged")
+    names = [found.name for found in packaged.suitable(None)]
+    source, _, rest = name.partition(":")
+    if source in names:
+        return packaged.load(name)  # it knows its relatives, which need no weights here
+    if not rest or source not in registry.names("backbones"):
+        raise UnknownName.of("backbone", name, names, "`headstart list backbones` shows all.")
     whole, _, relative = name.rpartition(":")
     if relative in ("slim", "untrained"):
         return find(whole).untrained(slim=relative == "slim")
-    source, _, rest = name.partition(":")
-    if rest and source in registry.names("backbones"):
-        return registry.get("backbones", source).load(rest)
-    names = [found.name for found in registry.get("backbones", "packaged").suitable(None)]
-    if source not in names:
-        raise UnknownName.of("backbone", name, names, "`headstart list backbones` shows all.")
-    return registry.get("backbones", "packaged").load(name)
+    return registry.get("backbones", source).load(rest)

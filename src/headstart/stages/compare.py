@@ -53,7 +53,7 @@ def compare(
             return _Sat(job, message=f"{type(error).__name__}: {error}")
         return _Sat(job, predictor, outcomes, time.perf_counter() - started)
 
-    for recipe in arms:  # the exam's features come first, so that no two fits compute them
+    for recipe in arms:  # the exam's features come first, so that no fit's seconds hold them
         for backbone, tap in recipe.lens.reads if recipe.strategy.starts_from == "pretrained" else ():
             recipe.lens.store.features(backbone, exam.examples, [tap])
     everyone = registry.get("engines", "local")(sit, jobs, workers=plan.threads)
