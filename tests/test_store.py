@@ -17,9 +17,10 @@ import pytest
 from headstart import features
 from headstart._events import listen
 from headstart.backbone import Card, Tap
-from headstart.features import SHARD, Features, FeatureStore
+from headstart.features import Features, FeatureStore
 from headstart.problem import Examples, Items
 
+SHARD = 256
 CARD = Card("fake", "numbers", "nothing", "none", 1, 1, {"columns": 3})
 TAPS = (Tap("low", 0.5, 4), Tap("high", 0.75, 3), Tap("out", 1.0, 2, resumable=False, labels=("a", "b")))
 
@@ -34,6 +35,8 @@ class Fake:
     taps: tuple[Tap, ...] = TAPS
     fingerprint: str = "fake0"
     pretrained: bool = True
+    trainable: bool = True
+    shard: int = SHARD
 
     def features(self, inputs, taps, *, view=""):
         self.seen.append(len(inputs))
@@ -125,10 +128,10 @@ def test_views_and_backbones_are_kept_apart(tmp_path):
 def test_states_are_half_precision_and_cached(tmp_path):
     backbone, examples = Fake(), numbers(5)
     states = FeatureStore(tmp_path).states(backbone, examples, "low")
-    assert states.dtype == np.float16
-    assert states.shape == (5, 1, 3)
+    assert {state.dtype.name for state in states} == {"float16"}
+    assert [state.shape for state in states] == [(1, 3)] * 5
     again = FeatureStore(tmp_path).states(backbone, examples.take([3, 1]), "low")
-    assert np.array_equal(again, states[[3, 1]])
+    assert np.array_equal(again, np.stack([states[3], states[1]]))
     assert backbone.seen == [5]
     with pytest.raises(ValueError, match="cannot continue from 'out'"):
         FeatureStore(tmp_path).states(backbone, examples, "out")
@@ -217,3 +220,40 @@ def test_over_the_cap_states_and_views_go_first(tmp_path):
     assert sum(backbone.seen) == before + 64
     assert FeatureStore(folder, cap_bytes=0).trim() > 0
     assert FeatureStore(folder).size() == 0
+
+
+@dataclass(frozen=True, eq=False)
+class Words(Fake):
+    """A backbone whose items differ in length: the item ``k`` has k + 1 words, and a row for each."""
+
+    taps: tuple[Tap, ...] = (Tap("low:words", 0.5, 2, unit="word"), Tap("low", 0.5, 1), Tap("high", 1.0, 1))
+
+    def features(self, inputs, taps, *, view=""):
+        self.seen.append(len(inputs))
+        assert {tap.partition(":")[2] for tap in taps} in ({"words"}, {""}), "one pass reads one table"
+        counts = [int(row[0]) + 1 for row in inputs]
+        words = Features(np.concatenate([np.full((n, 2), n) for n in counts]).astype(np.float32), np.cumsum([0, *counts]))
+        rows = Features.one_each(np.asarray(counts, dtype=np.float32)[:, None])
+        return {tap: words if tap.endswith("words") else rows for tap in taps}
+
+    def states(self, inputs, tap, *, view=""):
+        return self.features(inputs, ["low:words"])["low:words"]
+
+
+def test_tables_of_different_units_are_kept_apart_and_read_by_themselves(tmp_path):
+    backbone, examples, store = Words(), numbers(4), FeatureStore(tmp_path)
+    words, rows = store.features(backbone, examples, ["low:words", "high"])
+    assert words.offsets.tolist() == [0, 1, 3, 6, 10]
+    assert rows.offsets.tolist() == [0, 1, 2, 3, 4]
+    assert [part[0, 0] for part in words.parts()] == [1, 2, 3, 4]
+    assert backbone.seen == [4, 4]
+    turned = FeatureStore(tmp_path).features(backbone, examples.take([3, 0]), ["low:words"])[0]
+    assert turned.offsets.tolist() == [0, 4, 5]
+    assert backbone.seen == [4, 4]
+    assert store.missing(backbone, numbers(6), "low:words") == store.missing(backbone, numbers(6)) == ["item4", "item5"]
+
+
+def test_states_of_different_length_come_back_item_by_item(tmp_path):
+    for store in (FeatureStore(tmp_path), FeatureStore(tmp_path)):
+        states = store.states(Words(), numbers(3), "low")
+        assert [state.shape for state in states] == [(1, 2), (2, 2), (3, 2)]

@@ -112,15 +112,17 @@ def test_early_stop_keeps_the_best_epoch():
 
 def test_what_was_kept_is_what_was_best():
     """The kept weights give the held-out loss of the epoch that is named, with and without a running mean."""
+    import torch
+
     problem, _ = toy_problem(n=60)
     task, examples = problem.task, problem.train
-    inputs = _network.tensor(toy_backbone().prepare(examples.inputs))
-    encoded, weights = _training.encoded_rows(task, examples)
+    inputs = torch.from_numpy(toy_backbone().prepare(examples.inputs))
+    labels = _training.Labels.of(task, examples)
     rows, held = np.arange(45), np.arange(45, 60)
     for average in (0.0, 0.9):
         model = _network.Model.of(toy_backbone(pretrained=False).network(), task.width)
         groups = [{"params": [*model.parameters(), *model.head.parameters()], "lr": 0.02}]
-        batches = lambda index, generator: (inputs[index], encoded[index], weights[index])  # noqa: E731
+        batches = lambda index, generator: (inputs[index], *labels.take(index))  # noqa: E731
         schedule = _training.Schedule(epochs=15, batch=8, average=average)
         given = {"task": task, "rows": rows, "held": held, "groups": groups, "schedule": schedule}
         trained = _training.train(model, batches, **given, seed=0, what="a test")
@@ -227,7 +229,7 @@ def test_the_toy_backbone_is_one_network_in_numpy_torch_and_onnx():
     backbone, rows = toy_backbone(), toy_problem(n=40, exam=2)[0].train.inputs
     stages, network = ("stage1", "stage2", "stage3"), toy_backbone().network()
     found = backbone.features(rows, stages)
-    x = _network.tensor(backbone.prepare(rows))
+    x = torch.from_numpy(backbone.prepare(rows))
     with torch.inference_mode():
         whole = network.above(x, None)
         for stage in stages:

@@ -10,7 +10,7 @@ import numpy as np
 from headstart import _io
 from headstart._linear import Decomposition
 from headstart.errors import NotAdmissible
-from headstart.features import Lens
+from headstart.features import Features, Lens, unit_offsets
 from headstart.problem import Examples, Items, Problem
 from headstart.strategy import Plan, Predictor, Recipe
 
@@ -47,16 +47,19 @@ def check_strategy(strategy: Strategy, problem: Problem, exam: Exam, lens: Lens,
     if problem.task.link == "sigmoid" and strategy.name != "nearest_mean":
         share, said = problem.task.columns(problem.train.targets).mean(), predictor.predict_proba(problem.train).mean()
         _require(abs(share - said) < 0.15, f"{strategy.name}: labels have a share of {share:.2f}, it says {said:.2f}")
-    mixed = np.random.default_rng(0).permutation(len(asked))
-    _require(np.allclose(predictor.scores(asked.take(mixed)), scores[mixed], atol=1e-5), "row order matters")
+    mixed, parts = np.random.default_rng(0).permutation(len(asked)), predictor.raw(asked).parts()
+    turned_rows = np.concatenate([parts[i] for i in mixed])
+    _require(np.allclose(predictor.scores(asked.take(mixed)), turned_rows, atol=1e-5), "row order matters")
     single = np.concatenate([predictor.scores(asked.take([i])) for i in range(3)])
-    _require(np.allclose(single, scores[:3], atol=1e-5), f"{strategy.name}: the number of rows asked about matters")
+    together = np.concatenate(parts[:3])
+    _require(np.allclose(single, together, atol=1e-5), f"{strategy.name}: the number of rows asked about matters")
     if strategy.name != "chance":
-        floor = np.tile(problem.task.columns(problem.train.targets).mean(axis=0), (len(asked), 1))
-        chance = problem.task.score(problem.task.outcomes(asked.targets, problem.task.decode(floor - 0.5)))
+        shares, offsets = problem.task.columns(problem.train.targets).mean(axis=0), unit_offsets(asked, problem.task.unit)
+        floor = np.tile(shares - 0.5, (offsets[-1], 1))
+        chance = problem.task.score(problem.task.outcomes(asked.targets, problem.task.decode(floor, offsets)))
         reached = problem.task.score(problem.task.outcomes(asked.targets, predictor.predict(asked)))
-        _require(reached > chance, f"{strategy.name} scores {reached:.3f}, chance {chance:.3f}")
-    if renames and problem.task.link == "softmax":
+        _require(reached > np.nan_to_num(chance), f"{strategy.name} scores {reached:.3f}, chance {chance:.3f}")
+    if renames and problem.task.link == "softmax" and problem.task.unit == "item":
         renamed = recipe.fit(_renamed(problem), plan=QUICK, seed=0).predict(asked)
         _require(
             list(renamed) == [f"new {name}" for name in predictor.predict(asked)], "renaming classes changes more than names"
@@ -118,7 +121,8 @@ def check_backbone(backbone: Backbone, inputs: list[Any]) -> None:
     _require(backbone.fingerprint == mark, "features() changed the backbone")
     network = backbone.network()
     network.module.eval()
-    given = torch.from_numpy(backbone.prepare(inputs[:2]))
+    prepared = backbone.prepare(inputs[:2])
+    given = network.collate(prepared.parts() if isinstance(prepared, Features) else prepared)
     with torch.no_grad():
         whole = network.above(network.below(given, None), None)
         for tap in (tap for tap in backbone.taps if tap.resumable and not tap.labels):

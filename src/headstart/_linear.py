@@ -152,12 +152,26 @@ def log_evidence(s2: np.ndarray, x2: np.ndarray, outside: float, n: int, ratio: 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A linear head for raw rows, ``X @ weights + bias``, with the temperature of its out-of-fold scores."""
+    """A linear head for raw rows, ``X @ weights + bias``, with the temperature of its out-of-fold scores.
+
+    ``rows`` are the training rows that have out-of-fold scores, whole blocks, and ``scores`` those, (rows, K).
+    """
 
     weights: np.ndarray
     bias: np.ndarray
     temperature: float
     strength: float
+    rows: np.ndarray
+    scores: np.ndarray
+
+    def tune(self, task: Task, examples: Examples, offsets: np.ndarray) -> Task:
+        """``task`` with its decoding chosen on the out-of-fold scores of those of ``examples`` that have them."""
+        from headstart.features import Features
+
+        item_of = np.repeat(np.arange(len(examples)), np.diff(offsets))[self.rows]
+        items, counts = np.unique(item_of, return_counts=True)
+        found = Features(self.scores / self.temperature, np.concatenate([[0], np.cumsum(counts)]))
+        return task.tuned(found, examples.targets[items])
 
 
 def probe_head(
@@ -172,18 +186,20 @@ def probe_head(
     found = Decomposition.of(X, weights=weights)
     Y = task.columns(targets)
     if task.link == "identity":
-        strength, _ = found.select(Y, blocks=blocks)
-        return Head(*found.coefficients(Y, strength), 1.0, float(strength))
+        strength, left_out = found.select(Y, blocks=blocks)
+        return Head(*found.coefficients(Y, strength), 1.0, float(strength), np.arange(len(X)), left_out)
     root = np.sqrt(found.weights)[:, None]
     reduced = found.U * (np.sqrt(found.s2) / root)  # a rotation of the matrix: the same fits, in r columns
-    strength, temperature = _select_logistic(reduced, Y, found.weights, task, targets, blocks)
+    strength, rows, scores = _select_logistic(reduced, Y, found.weights, task, targets, blocks)
+    temperature = fit_temperature(scores, task, targets[rows])
     solution, bias = np.zeros((reduced.shape[1], Y.shape[1])), _log_prior(Y, found.weights, task)
     for lam in [lam for lam in LOGISTIC if lam >= strength][-2:]:  # one step of run-up is enough for a warm start
         solution, bias = logistic(reduced, Y, lam, weights=found.weights, link=task.link, start=(solution, bias))
     raw = (found.matrix * root).T @ ((found.U / np.sqrt(found.s2)) @ solution)
-    return Head(raw, bias - found.mean @ raw, temperature, strength)
+    return Head(raw, bias - found.mean @ raw, temperature, strength, rows, scores)
 
 
+MOST = 3000  # rows that choosing a strength reads
 LOGISTIC = np.geomspace(10**2.5, 1e-2, 10)  # λ of (1/n) Σ w·loss + λ/(2 d̄) ‖W‖², d̄ the mean squared row length
 
 
@@ -232,7 +248,7 @@ def fit_temperature(scores: np.ndarray, task: Task, targets: np.ndarray) -> floa
 
 @dataclass(frozen=True, eq=False)
 class LinearScorer:
-    """A linear head on what the lens reads. With ``weights`` of no rows it answers its bias, and reads nothing."""
+    """A linear head on what the lens reads."""
 
     weights: np.ndarray
     bias: np.ndarray
@@ -240,8 +256,6 @@ class LinearScorer:
     def scores(self, examples: Examples, lens: Lens) -> Features:
         from headstart.features import Features
 
-        if not len(self.weights):
-            return Features.one_each(np.tile(self.bias, (len(examples), 1)))
         found = lens.joined(examples)
         return Features(found.rows @ self.weights + self.bias, found.offsets)
 
@@ -255,22 +269,35 @@ class LinearScorer:
 
 def _select_logistic(
     X: np.ndarray, Y: np.ndarray, weights: np.ndarray, task: Task, targets: np.ndarray, blocks: np.ndarray
-) -> tuple[float, float]:
-    """The strength with the best out-of-fold log-loss, and the temperature of those out-of-fold scores."""
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The strength with the best out-of-fold log-loss; the rows that were used, and their out-of-fold scores at it.
+
+    The walk ends when two strengths in a row are worse than the best: weaker ones take longest and only overfit more.
+    """
+    rows = _some(Y, blocks, task.link, most=MOST)
+    X, Y, weights, targets, blocks = (part[rows] for part in (X, Y, weights, targets, blocks))
     strata = Y.argmax(axis=1) if task.link == "softmax" else np.zeros(len(Y))
-    if len(X) > 3000:
-        _, rows = _cutting.split(strata, blocks, fraction=3000 / len(X), seed=0)
-        X, Y, weights, targets, strata, blocks = (part[rows] for part in (X, Y, weights, targets, strata, blocks))
-    scores = np.zeros((len(LOGISTIC), *Y.shape))
-    for fit, left in _cutting.pairs(_cutting.folds(strata, blocks, k=5, seed=0)):
-        solution, bias = np.zeros((X.shape[1], Y.shape[1])), _log_prior(Y[fit], weights[fit], task)
-        for step, lam in enumerate(LOGISTIC):
-            start = (solution, bias)
-            solution, bias = logistic(X[fit], Y[fit], lam, weights=weights[fit], link=task.link, start=start, iterations=60)
-            scores[step, left] = X[left] @ solution + bias
-    loss = [float(weights @ task.losses(table, targets)) for table in scores]
-    best = int(np.argmin(loss))
-    return float(LOGISTIC[best]), fit_temperature(scores[best], task, targets)
+    pairs = _cutting.pairs(_cutting.folds(strata, blocks, k=5, seed=0))
+    starts = [(np.zeros((X.shape[1], Y.shape[1])), _log_prior(Y[fit], weights[fit], task)) for fit, _ in pairs]
+    tried: list[tuple[float, float, np.ndarray]] = []
+    for lam in LOGISTIC:
+        scores = np.zeros(Y.shape)
+        for k, (fit, left) in enumerate(pairs):
+            starts[k] = logistic(X[fit], Y[fit], lam, weights=weights[fit], link=task.link, start=starts[k], iterations=60)
+            scores[left] = X[left] @ starts[k][0] + starts[k][1]
+        tried.append((float(weights @ task.losses(scores, targets)), float(lam), scores))
+        if len(tried) > 2 and min(one[0] for one in tried[-2:]) > min(one[0] for one in tried):
+            break
+    _, strength, scores = min(tried, key=lambda one: one[0])
+    return strength, rows, scores
+
+
+def _some(Y: np.ndarray, blocks: np.ndarray, link: str, *, most: int) -> np.ndarray:
+    """About ``most`` row indices, whole blocks, classes in proportion; all where there are no more."""
+    if len(Y) <= most:
+        return np.arange(len(Y))
+    strata = Y.argmax(axis=1) if link == "softmax" else np.zeros(len(Y))
+    return _cutting.split(strata, blocks, fraction=most / len(Y), seed=0)[1]
 
 
 def _log_prior(Y: np.ndarray, weights: np.ndarray, task: Task) -> np.ndarray:

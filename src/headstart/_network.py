@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -88,18 +88,29 @@ class Model:
     def finite(self) -> bool:
         return all(bool(value.isfinite().all()) for value in self.tensors().values())
 
-    def predict(self, states: np.ndarray) -> np.ndarray:
-        """Raw scores (n, K), float64, in eval mode and in batches of one fixed size."""
+    def predict(self, states: Sequence[np.ndarray]) -> Features:
+        """Raw scores (units, K), float64, of the states of single items, in eval mode and in batches of one fixed size.
+
+        Items of different length are taken in order of length, so that neighbours are alike.
+        """
         import torch
 
+        from headstart.features import Features
+
         self.mode(training=False)
-        found = []
+        if not len(states):
+            return Features(np.zeros((0, self.head.out_features)), np.zeros(1, dtype=int))
+        order = np.argsort([len(state) for state in states], kind="stable")
+        found: list[np.ndarray] = [np.zeros(0)] * len(states)
         with torch.inference_mode():
-            for start in range(0, len(states), CHUNK):
-                part = states[start : start + CHUNK]
-                full = part if len(part) == CHUNK else np.concatenate([part, np.repeat(part[:1], CHUNK - len(part), axis=0)])
-                found.append(self.scores(tensor(full))[: len(part)].double().numpy())
-        return np.concatenate(found) if found else np.zeros((0, self.head.out_features))
+            for start in range(0, len(order), CHUNK):
+                part = order[start : start + CHUNK]
+                full = [states[i] for i in (*part, *part[:1].repeat(CHUNK - len(part)))]
+                rows = self.scores(self.network.collate(full)).double().numpy()
+                ends = np.cumsum([self.network.count(state) for state in full])
+                for place, end in zip(part, ends, strict=False):
+                    found[place] = rows[end - self.network.count(states[place]) : end]
+        return Features(np.concatenate(found), np.concatenate([[0], np.cumsum([len(rows) for rows in found])]))
 
 
 def stages_above(network: Network, cut: str | None) -> list[list[str]]:
@@ -118,11 +129,14 @@ def views_of(backbone: Backbone, wanted: int) -> tuple[str, ...]:
     return ("", *views[: max(0, wanted - 1)])
 
 
-def states_of(lens: Lens, examples: Examples, cut: str | None, *, view: str = "") -> np.ndarray:
-    """What the network is trained on: prepared inputs, or the cached states at the cut."""
-    if cut is None:
-        return np.asarray(lens.backbone.prepare(examples.inputs, view=view))
-    return lens.store.states(lens.backbone, examples, cut, view=view)
+def states_of(lens: Lens, examples: Examples, cut: str | None, *, view: str = "") -> Sequence[np.ndarray]:
+    """What the network is trained on, item by item: prepared inputs, or the cached states at the cut."""
+    if cut is not None:
+        return lens.store.states(lens.backbone, examples, cut, view=view)
+    from headstart.features import Features
+
+    found = lens.backbone.prepare(examples.inputs, view=view)
+    return found.parts() if isinstance(found, Features) else list(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,16 +145,18 @@ class NetworkScorer:
 
     model: Model
     views: tuple[str, ...] = ("",)
+    unit: str = "item"
 
     def scores(self, examples: Examples, lens: Lens) -> Features:
         from headstart.features import Features
 
-        parts = []
+        rows, counts = [np.zeros((0, self.model.head.out_features))], [np.zeros(0, dtype=int)]
         for start in range(0, len(examples), PART):
             part = examples.take(np.arange(start, min(start + PART, len(examples))))
             views = [self.model.predict(states_of(lens, part, self.model.cut, view=view)) for view in self.views]
-            parts.append(np.mean(views, axis=0))
-        return Features.one_each(np.concatenate(parts) if parts else np.zeros((0, self.model.head.out_features)))
+            rows.append(np.mean([view.rows for view in views], axis=0))
+            counts.append(np.diff(views[0].offsets))
+        return Features(np.concatenate(rows), np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(int))
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The tensors above the cut and the head; whatever did not move is the backbone's."""
@@ -150,6 +166,7 @@ class NetworkScorer:
             "cut": self.model.cut,
             "views": list(self.views),
             "statistics": self.model.statistics,
+            "unit": self.unit,
         }
         return learned, arrays
 
@@ -157,19 +174,12 @@ class NetworkScorer:
     def restore(cls, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> NetworkScorer:
         import torch
 
-        network, width = lens.backbone.network(), len(arrays["head.bias"])
+        unit, width = state.get("unit", "item"), len(arrays["head.bias"])
+        network = lens.backbone.network(unit=unit)
         model = Model.of(network, width, cut=state["cut"], statistics=state["statistics"])
         model.load({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
         model.mode(training=False)
-        return cls(model, tuple(state["views"]))
-
-
-def tensor(states: np.ndarray) -> Any:
-    """A torch tensor of states: half precision (how they are stored) becomes single, bytes stay bytes."""
-    import torch
-
-    found = torch.from_numpy(np.ascontiguousarray(states))
-    return found.float() if found.is_floating_point() else found
+        return cls(model, tuple(state["views"]), unit)
 
 
 @contextmanager

@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart._events import emit
+from headstart._linear import fit_temperature
 from headstart._network import CHUNK, Model
+from headstart.features import Features, unit_offsets
 
 if TYPE_CHECKING:
+    from headstart.features import Lens
     from headstart.problem import Examples
+    from headstart.strategy import Scorer
     from headstart.tasks import Task
 
 TEMPERATURES = tuple(2.0 ** (step / 2) for step in range(-4, 7))
@@ -194,7 +198,7 @@ def _loss(model: Model, task: Task, inputs: Any, encoded: Any, weights: Any, sch
             loss = (1 - schedule.smoothing) * loss - schedule.smoothing * scores.log_softmax(dim=1).mean(dim=1)
         return (loss * weights).mean()
 
-    if not schedule.mixup or link == "identity":
+    if not schedule.mixup or link == "identity" or not torch.is_tensor(inputs):  # texts cannot be mixed
         return weighted(model.scores(inputs), encoded, weights)
     seed = int(torch.randint(2**31, (1,), generator=generator))
     share = float(np.random.default_rng(seed).beta(schedule.mixup, schedule.mixup))
@@ -242,20 +246,43 @@ def hold_out(task: Task, examples: Examples, *, fraction: float, seed: int) -> t
     return rows, held
 
 
+def settled(scorer: Scorer, task: Task, held: Examples, lens: Lens) -> tuple[Task, float]:
+    """The task with its decoding, and the temperature, chosen on rows that the training did not see."""
+    if not len(held):
+        return task, 1.0
+    found = scorer.scores(held, lens)
+    temperature = fit_temperature(found.rows, task, held.targets)
+    return task.tuned(Features(found.rows / temperature, found.offsets), held.targets), temperature
+
+
 def in_order(examples: Examples) -> Examples:
     """The same examples in an order that their content alone decides: training does not depend on the order of files."""
     keys = [(item, str(target)) for item, target in zip(examples.fingerprints, examples.targets.tolist(), strict=True)]
     return examples.take(np.asarray(sorted(range(len(keys)), key=keys.__getitem__), dtype=int))
 
 
-def encoded_rows(task: Task, examples: Examples) -> tuple[Any, Any]:
-    """Encoded targets and item weights of labelled examples, as tensors."""
-    import torch
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Encoded targets and weights of labelled examples, one a unit, as tensors; item i owns ``offsets[i]:offsets[i + 1]``."""
 
-    encoded = torch.from_numpy(task.encode(examples.targets))
-    weights = task.item_weights(examples.targets)
-    plain = torch.ones(len(examples)) if weights is None else torch.from_numpy(weights).float()
-    return (encoded.float() if encoded.is_floating_point() else encoded), plain
+    encoded: Any
+    weights: Any
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, task: Task, examples: Examples) -> Labels:
+        import torch
+
+        encoded = torch.from_numpy(task.encode(examples.targets))
+        weights = task.item_weights(examples.targets)
+        plain = torch.ones(len(encoded)) if weights is None else torch.from_numpy(weights).float()
+        offsets = unit_offsets(examples, task.unit)
+        return cls(encoded.float() if encoded.is_floating_point() else encoded, plain, offsets)
+
+    def take(self, index: np.ndarray) -> tuple[Any, Any]:
+        """Targets and weights of the items at ``index``, in that order."""
+        rows = np.concatenate([np.arange(self.offsets[i], self.offsets[i + 1]) for i in index])
+        return self.encoded[rows], self.weights[rows]
 
 
 def augmented(images: Any, generator: Any, *, area: float = 0.35, flip: bool = True, light: float = 0.3) -> Any:
@@ -267,7 +294,7 @@ def augmented(images: Any, generator: Any, *, area: float = 0.35, flip: bool = T
     import torch
     from torch.nn.functional import affine_grid, grid_sample
 
-    if images.ndim != 4 or images.dtype != torch.uint8:
+    if not torch.is_tensor(images) or images.ndim != 4 or images.dtype != torch.uint8:
         return images
     n = len(images)
     draw = torch.rand(6, n, generator=generator)

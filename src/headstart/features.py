@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -24,7 +25,6 @@ from headstart.backbone import Backbone, Tap, feature_taps, tap_named
 from headstart.errors import NotAdmissible, RunError
 from headstart.problem import Examples
 
-SHARD = 256  # items a shard; a kill loses at most this many
 FORMAT = 1
 
 
@@ -42,6 +42,16 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def parts(self) -> list[np.ndarray]:
+        """The rows of each item."""
+        return [self.rows[start:stop] for start, stop in pairwise(self.offsets)]
+
+
+def unit_offsets(examples: Examples, unit: str) -> np.ndarray:
+    """The offsets of ``examples`` when every item is one unit, or every ``word`` of it is."""
+    counts = [len(raw) for raw in examples.inputs] if unit == "word" else np.ones(len(examples), dtype=int)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(int)
 
 
 class FeatureStore:
@@ -65,38 +75,40 @@ class FeatureStore:
         return "store"  # where features lie is no part of any identity
 
     def features(self, backbone: Backbone, examples: Examples, taps: Sequence[str], *, view: str = "") -> list[Features]:
-        """The rows of ``examples`` at each of ``taps``. Missing items are computed, all taps in one pass."""
-        for tap in taps:
-            tap_named(backbone, tap)
-        group = f"{backbone.fingerprint}/{_safe(view)}"
-        every = [tap.name for tap in backbone.taps]
+        """The rows of ``examples`` at each of ``taps``. Missing items are computed, all taps of a table in one pass."""
+        named = [tap_named(backbone, tap) for tap in taps]
+        tables = {table: self._table(backbone, examples, table, view) for table in dict.fromkeys(t.table for t in named)}
+        return [_columns(tables[tap.table], tap) for tap in named]
+
+    def _table(self, backbone: Backbone, examples: Examples, table: str, view: str) -> list[tuple[_Shard, int]]:
+        every = [tap.name for tap in backbone.taps if tap.table == table]
 
         def compute(inputs: list[Any]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
             found = backbone.features(inputs, every, view=view)
             widths = [[tap, found[tap].rows.shape[1]] for tap in every]
             return np.concatenate([found[tap].rows for tap in every], axis=1), found[every[0]].offsets, {"taps": widths}
 
-        rows = self._gather(group, examples, compute, f"reading {backbone.card.name}")
-        return [_columns(rows, tap_named(backbone, tap)) for tap in taps]
+        group = _group(backbone, view, table)
+        return self._gather(group, examples, compute, f"reading {backbone.card.name}", backbone.shard)
 
-    def states(self, backbone: Backbone, examples: Examples, tap: str, *, view: str = "") -> np.ndarray:
-        """The whole states of ``examples`` at a resumable ``tap``, float16, (items, …)."""
+    def states(self, backbone: Backbone, examples: Examples, tap: str, *, view: str = "") -> list[np.ndarray]:
+        """The whole state of each item at a resumable ``tap``, float16; those of texts differ in length."""
         if not tap_named(backbone, tap).resumable:
             raise NotAdmissible(f"The network cannot continue from '{tap}'. Choose a resumable tap of {backbone.card.name}.")
-        group = f"{backbone.fingerprint}/{_safe(view)}/state-{_safe(tap)}"
+        group = f"{_group(backbone, view)}/state-{_safe(tap)}"
 
         def compute(inputs: list[Any]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-            found = backbone.states(inputs, tap, view=view).astype(np.float16)
-            return found, np.arange(len(found) + 1), {"taps": []}
+            found = backbone.states(inputs, tap, view=view)
+            ragged = isinstance(found, Features)
+            rows, offsets = (found.rows, found.offsets) if ragged else (found, np.arange(len(found) + 1))
+            return rows.astype(np.float16), offsets, {"taps": [], "ragged": ragged}
 
-        places = self._gather(group, examples, compute, f"running {backbone.card.name} up to {tap}")
-        if not places:
-            return np.zeros((0,), dtype=np.float16)
-        return np.stack([shard.rows[row] for shard, row in places])
+        what = f"running {backbone.card.name} up to {tap}"
+        return [shard.state(row) for shard, row in self._gather(group, examples, compute, what, backbone.shard)]
 
-    def missing(self, backbone: Backbone, examples: Examples, *, view: str = "") -> list[str]:
-        """Fingerprints of the items that would have to be computed."""
-        group = f"{backbone.fingerprint}/{_safe(view)}"
+    def missing(self, backbone: Backbone, examples: Examples, tap: str = "", *, view: str = "") -> list[str]:
+        """Fingerprints of the items whose rows at ``tap`` (by default: their own rows) would have to be computed."""
+        group = _group(backbone, view, tap_named(backbone, tap).table if tap else "")
         with self._locks[group]:
             known = self._index(group)
         return sorted(set(examples.fingerprints) - set(known))
@@ -118,8 +130,8 @@ class FeatureStore:
         root = self.path
 
         def worth(file: Path) -> tuple[bool, float]:
-            _, view, *state = file.relative_to(root).parts[:-1]  # fingerprint/view or fingerprint/view/state-tap
-            return view == "plain" and not state, file.stat().st_mtime
+            _, view, *more = file.relative_to(root).parts[:-1]  # fingerprint/view[/table-name or /state-place]
+            return view == "plain" and not any(part.startswith("state-") for part in more), file.stat().st_mtime
 
         for file in sorted(self._files(), key=worth):
             if size - freed <= self.cap_bytes:
@@ -136,11 +148,15 @@ class FeatureStore:
     def _files(self) -> list[Path]:
         return [] if self.path is None or not self.path.exists() else list(self.path.rglob("*.npy"))
 
-    def _gather(self, group: str, examples: Examples, compute: Callable[..., Any], what: str) -> list[tuple[_Shard, int]]:
+    def _gather(
+        self, group: str, examples: Examples, compute: Callable[..., Any], what: str, size: int
+    ) -> list[tuple[_Shard, int]]:
         with self._locks[group]:
-            return self._compute(group, examples, compute, what)
+            return self._compute(group, examples, compute, what, size)
 
-    def _compute(self, group: str, examples: Examples, compute: Callable[..., Any], what: str) -> list[tuple[_Shard, int]]:
+    def _compute(
+        self, group: str, examples: Examples, compute: Callable[..., Any], what: str, size: int
+    ) -> list[tuple[_Shard, int]]:
         known = self._index(group)
         wanted: dict[str, Any] = {}
         for item, raw in zip(examples.fingerprints, examples.inputs, strict=True):
@@ -150,8 +166,8 @@ class FeatureStore:
             known = self._index(group, fresh=True)
             wanted = {item: raw for item, raw in wanted.items() if item not in known}
         items = list(wanted)
-        for start in range(0, len(items), SHARD):
-            part = items[start : start + SHARD]
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
             emit("progress", what, done=start, total=len(items))
             rows, offsets, more = compute([wanted[item] for item in part])
             self._commit(group, part, rows, offsets, more)
@@ -171,7 +187,7 @@ class FeatureStore:
             except RunError as error:
                 emit("warning", f"Features are not kept for the next run. {error} HEADSTART_CACHE names another place.")
                 self.path = None
-        shard = _Shard(rows, offsets, more["taps"])
+        shard = _Shard(rows, offsets, more["taps"], more.get("ragged", False))
         index = self._shards.setdefault(group, {})
         for row, item in enumerate(items):
             index.setdefault(item, (shard, row))
@@ -192,6 +208,10 @@ class _Shard:
     rows: np.ndarray
     offsets: np.ndarray
     taps: list[list[Any]]
+    ragged: bool = False  # of states: an item owns several rows
+
+    def state(self, row: int) -> np.ndarray:
+        return self.rows[self.offsets[row] : self.offsets[row + 1]] if self.ragged else self.rows[row]
 
     def span(self, tap: str) -> slice:
         start = 0
@@ -209,7 +229,7 @@ def _read_shard(file: Path) -> Iterator[tuple[str, tuple[_Shard, int]]]:
             return  # a newer version's; it stays, and what it holds is computed again here
         rows = _io.read_array(file.with_suffix(".npy"), mapped=True)
         whole = record["format"] == FORMAT and record["digest"] == _io.digest(np.ascontiguousarray(rows).data)
-        shard = _Shard(rows, np.asarray(record["offsets"]), record["taps"])
+        shard = _Shard(rows, np.asarray(record["offsets"]), record["taps"], record.get("ragged", False))
         items = record["items"]
     except (RunError, KeyError, TypeError, ValueError):
         whole = False
@@ -230,6 +250,11 @@ def _columns(places: list[tuple[_Shard, int]], tap: Tap) -> Features:
         counts.append(stop - start)
     rows = np.concatenate(parts) if parts else np.zeros((0, tap.width), dtype=np.float32)
     return Features(np.ascontiguousarray(rows), np.concatenate([[0], np.cumsum(counts)]).astype(int))
+
+
+def _group(backbone: Backbone, view: str, table: str = "") -> str:
+    """Where in the store rows of one table lie."""
+    return f"{backbone.fingerprint}/{_safe(view)}" + (f"/table-{_safe(table)}" if table else "")
 
 
 def _safe(name: str) -> str:
@@ -265,7 +290,7 @@ class Lens:
     def has(self) -> frozenset[str]:
         """What the lens brings: ``features``, ``network`` (one backbone, that can be trained), ``base`` (pre-trained)."""
         present = {"features"} if self.reads else set()
-        if len(self.reads) == 1:
+        if len(self.reads) == 1 and self.reads[0][0].trainable:
             present.add("network")
         if any(backbone.pretrained for backbone, _ in self.reads):
             present.add("base")
@@ -297,7 +322,7 @@ class Lens:
 
         def fresh(backbone: Backbone, tap: str) -> tuple[Backbone, str]:
             new = backbone.untrained(slim=slim)
-            return new, feature_taps(new)[-1].name if slim else tap
+            return new, feature_taps(new, tap_named(backbone, tap).unit)[-1].name if slim else tap
 
         return replace(self, reads=tuple(fresh(*read) for read in self.reads), cut=None)
 

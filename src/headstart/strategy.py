@@ -23,20 +23,23 @@ if TYPE_CHECKING:
 class Plan:
     """What a budget buys, fixed before anything is fitted. The clock only aborts.
 
-    ``repeats`` × ``folds`` inner fits score a recipe; one that tunes a network is scored on the first repeat, one that
-    trains a network from nothing on the first ``scratch_folds`` of the same folds. ``seeds`` refits of a stochastic recipe
-    sit the exam (``scratch_seeds`` of a network from nothing). ``epochs`` caps a network's training, ``views`` the cached
-    looks at an item that tuning uses. ``rank_rows`` is how many training rows a ranking reads. ``draws`` says whether the
+    ``repeats`` × ``folds`` inner fits score a recipe; one that tunes a network is scored on the first ``tuned_folds`` of the
+    same folds, one that trains a network from nothing on the first ``scratch_folds``. ``seeds`` refits of a stochastic
+    recipe sit the exam (``scratch_seeds`` of a network from nothing). ``epochs`` caps the training of a network from
+    nothing, ``tuned_epochs`` that of a pre-trained one (0: there is no time for it, so it takes part only when asked for by
+    name). ``views`` caps the cached looks at an item that tuning uses. ``rank_rows`` is how many training rows a ranking reads. ``draws`` says whether the
     fold models of the finalists sit the exam, so that the interval covers the training draw.
     """
 
     seconds: float = 600.0
     folds: int = 5
     repeats: int = 2
+    tuned_folds: int = 5
     scratch_folds: int = 1
     seeds: int = 3
     scratch_seeds: int = 1
     epochs: int = 80
+    tuned_epochs: int = 8
     views: int = 2
     rank_rows: int = 2000
     draws: bool = True
@@ -46,7 +49,7 @@ class Plan:
         """On how many of the repeats × folds ``strategy`` is scored."""
         if not strategy.costly:
             return self.repeats * self.folds
-        return self.scratch_folds if strategy.starts_from == "untrained" else self.folds
+        return self.scratch_folds if strategy.starts_from == "untrained" else min(self.tuned_folds, self.folds)
 
     def refits(self, strategy: Strategy) -> int:
         """How many seeds of ``strategy`` sit the exam."""

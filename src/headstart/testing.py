@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from headstart import _io
 from headstart._laws import check_backbone, check_ranker, check_strategy, check_task
-from headstart.backbone import Card, Network, Tap
+from headstart.backbone import Card, Network, Tap, feature_taps
 from headstart.problem import Exam, Examples, Items, Problem
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class ToyBackbone:
     kind: str
     width: int
     seed: int
+    trainable: ClassVar[bool] = True
+    shard: ClassVar[int] = 256
 
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
@@ -112,9 +114,14 @@ class ToyBackbone:
         """A stage's whole state, which is its row."""
         return self.features(inputs, [tap], view=view)[tap].rows
 
-    def network(self, *, seed: int = 0) -> Network:
+    def remarks(self, inputs: Sequence[Any]) -> tuple[str, ...]:
+        return ()
+
+    def network(self, *, seed: int = 0, unit: str = "item") -> Network:
         """A new torch copy."""
         import torch
+
+        feature_taps(self, unit)
 
         sizes = [COLUMNS, *[self.width] * len(STAGES)]
         layers = {name: torch.nn.Linear(sizes[i], sizes[i + 1]) for i, name in enumerate(STAGES)}

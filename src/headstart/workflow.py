@@ -61,7 +61,7 @@ def transfer(
     with listen(on_event), listen(run.hear):
         if given is None and exam is not None:
             emit("data", f"There is no test part: {len(exam)} of the labelled items are held out as the exam.")
-        bases = resolve(problem.kind, backbones)
+        bases = resolve(problem.kind, backbones, unit=problem.task.unit)
         plan = run.once("plan", estimate, problem, budget)
         ranking = run.once("ranking", rank, problem, bases, store=run.store, plan=plan)
         lens = Lens(store=run.store)
@@ -69,7 +69,7 @@ def transfer(
             base = next(base for base in bases if base.card.name == ranking.best)
             lens = run.once("profile", locate, problem, base, store=run.store, plan=plan).lens(run.store)
         run.once("features", extract, problem, lens)
-        recipes = admissible(problem, lens, strategies=strategies)
+        recipes = admissible(problem, lens, strategies=strategies, plan=plan)
         trials = _adapt_all(run, problem, recipes, plan=plan, seed=seed)
         choice = run.once("choice", choose, problem, trials, recipes, worth=worth)
         evidence = None
@@ -104,7 +104,13 @@ def _with_exam(problem: Problem, exam: Exam | None, *, seed: int) -> tuple[Probl
     return problem, exam
 
 
-def admissible(problem: Problem, lens: Lens, *, strategies: Sequence[str | Strategy] | str = "suitable") -> list[Recipe]:
+def admissible(
+    problem: Problem,
+    lens: Lens,
+    *,
+    strategies: Sequence[str | Strategy] | str = "suitable",
+    plan: Plan | None = None,
+) -> list[Recipe]:
     """A recipe for each strategy that this problem and lens have enough for, each with the lens that it starts from.
 
     Strategies asked for by name that cannot be used are an error; with ``"suitable"`` they are left out.
@@ -118,7 +124,14 @@ def admissible(problem: Problem, lens: Lens, *, strategies: Sequence[str | Strat
         if strategy.starts_from == "untrained":
             starts["untrained"] = lens.untrained(slim=getattr(strategy, "slim", True)) if lens.reads else lens
         recipe = Recipe(strategy, starts[strategy.starts_from])
-        if recipe.admissible(problem):
+        slow = strategy.costly and strategy.starts_from == "pretrained" and plan is not None and not plan.tuned_epochs
+        if recipe.admissible(problem) and slow and not asked:
+            emit(
+                "data",
+                f"{recipe.name} is left out: tuning on this much data takes longer than the budget. A larger --budget "
+                f"includes it, and so does --strategy {strategy.name}.",
+            )
+        elif recipe.admissible(problem):
             recipes.append(recipe)
         elif asked:
             missing = strategy.needs - problem.has - recipe.lens.has

@@ -12,6 +12,7 @@ from headstart.problem import Examples, Items
 from headstart.tasks.classification import Classification
 from headstart.tasks.multi_label import MultiLabel
 from headstart.tasks.regression import Regression
+from headstart.tasks.token_labels import TokenLabels
 from headstart.testing import check_task
 
 NAMES = ("a", "b", "c", "d")
@@ -22,6 +23,11 @@ def draw(task, seed, n=40):
     if task.name == "regression":
         y = rng.normal(5, 3, n)
         return y, y + rng.normal(0, 1, n)
+    if task.name == "token_labels":
+        sentences = np.empty((2, n), dtype=object)
+        for row, length in enumerate(rng.integers(1, 8, n)):
+            sentences[:, row] = [tuple(tags) for tags in rng.choice(task.classes, (2, length))]
+        return sentences[0], sentences[1]
     if task.name == "multi_label":
         tables = rng.random((2, n, 4)) < 0.4
         both = []
@@ -40,6 +46,7 @@ ALL = [
     MultiLabel(NAMES),
     MultiLabel(NAMES, metric="micro_f1"),
     Regression("price", mean=5.0, scale=3.0),
+    TokenLabels(("O", "B-PER", "I-PER", "B-LOC", "I-LOC")),
 ]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from headstart import _io
-from headstart.backbone import Card, Network, Tap, tap_named
+from headstart.backbone import Card, Network, Tap, feature_taps, tap_named
 from headstart.backbones import _photos
 from headstart.backbones._images import SLIM_SIDE, ImageBackbone, random_backbone
 from headstart.backbones._photos import Preprocess
@@ -34,6 +34,9 @@ class EagerBackbone:
     preprocess: Preprocess
     build: Callable[[int | None], Any]
     read: Callable[[Any, Any], dict[str, Any]]
+
+    trainable: ClassVar[bool] = True
+    shard: ClassVar[int] = 256
 
     def __repr__(self) -> str:
         return f"EagerBackbone({self.card.name}, {len(self.taps)} taps, {self.preprocess.side} px)"
@@ -63,8 +66,13 @@ class EagerBackbone:
         """Always ``NotAdmissible``: this encoder runs whole."""
         raise NotAdmissible(f"{self.card.name} cannot continue from '{tap}'; it runs whole. Cut at the input instead.")
 
-    def network(self, *, seed: int = 0) -> Network:
+    def remarks(self, inputs: Sequence[Any]) -> tuple[str, ...]:
+        """None: every photo is sized and cropped alike, which the card says."""
+        return ()
+
+    def network(self, *, seed: int = 0, unit: str = "item") -> Network:
         """A new copy in evaluation mode that can be cut at the input only."""
+        feature_taps(self, unit)
         module = self.build(None if self.pretrained else seed).eval()
         last = self.taps[-1].name
 

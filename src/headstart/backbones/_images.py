@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from headstart import _io
 from headstart._events import emit
-from headstart.backbone import Card, Network, Tap, tap_named
+from headstart.backbone import Card, Network, Tap, feature_taps, tap_named
 from headstart.backbones import _convnet, _photos
 from headstart.backbones._convnet import Architecture
 from headstart.backbones._photos import Preprocess
@@ -43,6 +43,9 @@ class ImageBackbone:
     preprocess: Preprocess
     weights: Callable[[int], Mapping[str, np.ndarray]]
 
+    trainable: ClassVar[bool] = True
+    shard: ClassVar[int] = 256
+
     def __repr__(self) -> str:
         return f"ImageBackbone({self.card.name}, {len(self.taps)} taps, {self.preprocess.side} px)"
 
@@ -70,10 +73,15 @@ class ImageBackbone:
 
         return self._run(tap, inputs, [state_name(tap)], view)[0]
 
-    def network(self, *, seed: int = 0) -> Network:
+    def remarks(self, inputs: Sequence[Any]) -> tuple[str, ...]:
+        """None: every photo is sized and cropped alike, which the card says."""
+        return ()
+
+    def network(self, *, seed: int = 0, unit: str = "item") -> Network:
         """A new torch copy in evaluation mode; it runs in torch's channels_last layout."""
         from headstart.backbones._convnet_torch import network
 
+        feature_taps(self, unit)
         return network(self.architecture, self.preprocess, self.weights(seed))
 
     def untrained(self, *, slim: bool = False) -> ImageBackbone:

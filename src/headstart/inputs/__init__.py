@@ -10,6 +10,7 @@ import numpy as np
 TABLE = {
     "image": "Image",
     "numbers": "Numbers",
+    "text": "Text",
 }
 
 
@@ -17,7 +18,8 @@ class Kind(Protocol):
     """What every kind of input offers. An instance has no state.
 
     ``plain`` features are the strong classical description of an item: (n, views, width). Views are equivalent looks at
-    one item (a photo and its mirror image) that a kernel averages over; most kinds have one.
+    one item (a photo and its mirror image) that a kernel averages over; most kinds have one. Of texts they are a sparse
+    matrix (units, width) instead.
     """
 
     name: str
@@ -35,8 +37,11 @@ class Kind(Protocol):
     def fit_plain(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         """What the classical features must learn from training items (medians, scales, a vocabulary)."""
 
-    def plain(self, inputs: Sequence[Any], state: dict[str, np.ndarray]) -> np.ndarray:
-        """Classical features, (n, views, width) float64."""
+    def plain(self, inputs: Sequence[Any], state: dict[str, np.ndarray]) -> Any:
+        """Classical features: (n, views, width) float64, or a scipy.sparse matrix (units, width)."""
+
+    def work(self, raw: Any) -> float:
+        """About how much a network computes for the item; a photo is 1."""
 
     def show(self, raw: Any, name: str) -> str:
         """A small piece of safe HTML that shows the item."""

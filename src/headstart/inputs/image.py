@@ -97,6 +97,9 @@ class Image:
                 out[start : start + 64, 1] = _shape_and_colour(pixels[:, :, ::-1])
         return out
 
+    def work(self, raw: Any) -> float:
+        return 1.0
+
     def show(self, raw: Any, name: str) -> str:
         """A figure with a small inline JPEG and the escaped name; only words if the image cannot be read."""
         caption = html.escape(name.encode("utf-8", "backslashreplace").decode())

@@ -76,6 +76,9 @@ class Numbers:
         scaled = ((filled - state["mean"]) / state["scale"])[:, varies]
         return np.concatenate([scaled, missing[:, flagged].astype(np.float64)], axis=1)[:, None, :]
 
+    def work(self, raw: Any) -> float:
+        return 1.0
+
     def show(self, raw: Any, name: str) -> str:
         """A one-row table with an escaped caption."""
         caption = html.escape(name.encode("utf-8", "backslashreplace").decode())

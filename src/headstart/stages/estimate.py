@@ -5,29 +5,47 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import numpy as np
+
+from headstart import registry
 from headstart.errors import ProblemError
 from headstart.problem import Problem
 from headstart.strategy import Plan
 
-# What one epoch of the slim network costs an item on one core of an ordinary laptop. A rough figure is enough: the plan is
-# about orders of magnitude, and both sides of a comparison follow the same one.
+# What one epoch costs for a photo on one core of an ordinary laptop: of the slim network, or of the upper layers of a
+# pre-trained one. A rough figure is enough: the plan is about orders of magnitude, and both sides of a comparison follow the
+# same one.
 SECONDS_PER_ITEM = 0.006
 FEW = 400  # fewer items than this pass several times an epoch, so an epoch costs no less
+TUNING = 0.8  # of the core-seconds may go into tuning
+# Folds, seeds and epochs of tuning, from what is best to the least that is worth anything.
+RUNGS = ((5, 3, 8), (3, 2, 8), (2, 1, 6), (1, 1, 4), (1, 1, 3))
 
 
 def estimate(problem: Problem, seconds: float = 600.0) -> Plan:
     """The plan for ``problem`` in about ``seconds`` on this machine.
 
-    At most a third of the time goes into one training from nothing; closed forms on many rows are repeated less.
+    At most a third of the time goes into one training from nothing; closed forms on many rows are repeated less, and a
+    pre-trained network is tuned less often, or not at all.
     """
     if not seconds > 0:
         raise ProblemError(f"A budget of {seconds} seconds buys nothing. Give at least 10 seconds, for example 10m.")
-    items = max(FEW, len(problem.train))
+    epoch = SECONDS_PER_ITEM * max(FEW, _work(problem))
     plan = Plan(seconds=seconds, threads=min(2, os.cpu_count() or 1))
-    plan = replace(plan, epochs=int(min(80, max(4, 0.33 * seconds / (SECONDS_PER_ITEM * items)))))
+    plan = replace(plan, epochs=int(min(80, max(4, 0.33 * seconds / epoch))))
+    room = TUNING * seconds * plan.threads / epoch
+    folds, seeds, epochs = next((rung for rung in RUNGS if (rung[0] + rung[1]) * rung[2] <= room), (1, 1, 0))
+    plan = replace(plan, tuned_folds=folds, seeds=seeds, tuned_epochs=epochs)
     # Two repeats of the folds halve what the verdict must allow for the training draw: one is a last resort.
     if len(problem.train) > 4000 or seconds < 300:
         plan = replace(plan, repeats=1)
     if seconds < 120:
         plan = replace(plan, seeds=1, folds=3, draws=False)
     return plan
+
+
+def _work(problem: Problem) -> float:
+    """How much there is to compute, in photos."""
+    kind, rows = registry.get("inputs", problem.kind)(), problem.train.rows
+    some = rows[np.linspace(0, len(rows) - 1, min(500, len(rows))).astype(int)]
+    return len(rows) * float(np.mean([kind.work(problem.train.items.inputs[row]) for row in some])) if len(some) else 0.0

@@ -33,8 +33,11 @@ def extract(problem: Problem, lens: Lens) -> Extraction:
     for part in problem.parts().values():
         items += len(part)
         for backbone, tap in lens.reads:
-            computed += len(lens.store.missing(backbone, part))
+            computed += len(lens.store.missing(backbone, part, tap))
             lens.store.features(backbone, part, [tap])
+    for backbone, _ in lens.reads:
+        for remark in backbone.remarks([raw for part in problem.parts().values() for raw in part.inputs]):
+            emit("data", remark)
     seconds = time.perf_counter() - started
     if lens.reads:
         emit("stage", f"Features of {items} items: {computed} computed, {items - computed} were cached ({seconds:.1f} s)")

@@ -26,21 +26,23 @@ def locate(
     store, plan = store or FeatureStore(), plan or Plan()
     found, rows = sources.find(backbone), some_rows(problem, plan.rank_rows)
     name = found.card.name
-    taps, task = feature_taps(found), problem.task
+    task, unitwise = problem.task, problem.task.unitwise
+    taps = feature_taps(found, task.unit)
     losses, scores = [], []
     for tap, features in zip(taps, store.features(found, rows, [tap.name for tap in taps]), strict=True):
         X, targets, blocks = task.rows(features, rows)
-        _, left_out = Decomposition.of(X, weights=task.item_weights(targets)).select(task.columns(targets), blocks=blocks)
-        raw = task.raw(left_out)
-        loss = task.losses(raw / fit_temperature(raw, task, targets), targets)
-        score = task.score(task.outcomes(targets, task.decode(raw)))
-        error = float(loss.std(ddof=1) / np.sqrt(len(loss)))
+        decomposed = Decomposition.of(X, weights=task.item_weights(rows.targets))
+        _, left_out = decomposed.select(unitwise.columns(targets), blocks=blocks)
+        raw = unitwise.raw(left_out)
+        loss = unitwise.losses(raw / fit_temperature(raw, unitwise, targets), targets)
+        score = unitwise.score(unitwise.outcomes(targets, unitwise.decode(raw)))
+        error = _error(loss, blocks)
         scores.append(TapScore(tap.name, tap.depth, tap.width, score, float(loss.mean()), error))
         losses.append(loss)
     best = int(np.argmin([one.log_loss for one in scores]))
-    near = [i for i, loss in enumerate(losses) if _within_one_error(loss - losses[best])]
+    near = [i for i, loss in enumerate(losses) if (loss - losses[best]).mean() <= _error(loss - losses[best], blocks)]
     shallowest = min(near)
-    cut = _something_above([tap.name for tap in taps], [tap.resumable for tap in taps], shallowest)
+    cut = _something_above([tap.place for tap in taps], [tap.resumable for tap in taps], shallowest)
     reason = (
         f"'{taps[best].name}' predicts unseen rows best (leave-one-out log-loss {scores[best].log_loss:.3f}); "
         f"'{taps[shallowest].name}' is the shallowest layer that is as good within one standard error. "
@@ -52,8 +54,12 @@ def locate(
     return Profile(name, tuple(scores), taps[best].name, cut, reason)
 
 
-def _within_one_error(difference: np.ndarray) -> bool:
-    return bool(difference.mean() <= difference.std(ddof=1) / np.sqrt(len(difference)))
+def _error(values: np.ndarray, blocks: np.ndarray) -> float:
+    """The standard error of the mean of ``values``, whose rows are dependent within a block."""
+    _, block_of = np.unique(blocks.astype(str), return_inverse=True)
+    sums = np.bincount(block_of, values - values.mean())
+    count = len(sums)
+    return float(np.sqrt((sums**2).sum() * count / max(1, count - 1)) / len(values))
 
 
 def _something_above(names: list[str], resumable: list[bool], shallowest: int) -> str | None:

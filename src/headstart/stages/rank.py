@@ -14,7 +14,7 @@ from headstart._linear import Decomposition
 from headstart.backbone import Backbone, feature_taps
 from headstart.errors import HeadstartError, NotAdmissible
 from headstart.evidence import Candidate, Ranking
-from headstart.features import FeatureStore
+from headstart.features import FeatureStore, unit_offsets
 from headstart.problem import Examples, Problem
 from headstart.strategy import Plan
 
@@ -36,7 +36,7 @@ def rank(
     that cannot be used is left out and reported.
     """
     store, plan = store or FeatureStore(), plan or Plan()
-    bases = resolve(problem.kind, backbones)
+    bases = resolve(problem.kind, backbones, unit=problem.task.unit)
     if not bases:
         reason = f"No pre-trained model for {problem.kind} is installed here."
         emit("stage", reason)
@@ -55,14 +55,17 @@ def suitable(kind: str) -> list[str]:
     return [listing.name for listing in sorted(here, key=lambda one: one.card.parameters)]
 
 
-def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable") -> list[Backbone]:
+def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable", *, unit: str = "item") -> list[Backbone]:
     """The backbones that ``backbones`` names. One that cannot be had is left out and reported, unless no other is."""
     asked: list[str | Backbone] = [backbones] if isinstance(backbones, str) else list(backbones)
     found: list[Backbone] = []
     failed: list[HeadstartError] = []
     for one in suitable(kind) if backbones == "suitable" else asked:
         try:
-            found.append(sources.find(one))
+            base = sources.find(one)
+            if base.card.kind == kind:
+                feature_taps(base, unit)  # it must have rows for the unit
+            found.append(base)
         except HeadstartError as error:
             failed.append(error)
             emit("warning", f"'{one}' is left out: {error}")
@@ -80,10 +83,11 @@ def _candidate(
     problem: Problem, backbone: Backbone, rows: Examples, store: FeatureStore, rankers: Sequence[str]
 ) -> Candidate:
     started, name = time.perf_counter(), backbone.card.name
-    features = store.features(backbone, rows, [feature_taps(backbone)[-1].name])[0]
-    X, targets, blocks = problem.task.rows(features, rows)
-    found = Decomposition.of(X, weights=problem.task.item_weights(targets))
-    scores = {ranker: registry.get("rankers", ranker)(found, problem.task, targets, blocks) for ranker in rankers}
+    task = problem.task
+    features = store.features(backbone, rows, [feature_taps(backbone, task.unit)[-1].name])[0]
+    X, targets, blocks = task.rows(features, rows)
+    found = Decomposition.of(X, weights=task.item_weights(rows.targets))
+    scores = {ranker: registry.get("rankers", ranker)(found, task.unitwise, targets, blocks) for ranker in rankers}
     seconds = time.perf_counter() - started
     first = next((f"{label} {value:.3f}" for label, value in scores.items() if value is not None), "no score applies")
     plural = registry.get("inputs", rows.kind)().plural
@@ -106,11 +110,16 @@ def _by_mean_rank(found: list[Candidate]) -> list[Candidate]:
 
 
 def some_rows(problem: Problem, most: int) -> Examples:
-    """Up to ``most`` labelled rows, strata in proportion, the same ones for every candidate: of ``train``, else of ``source``."""
+    """Up to ``most`` labelled items, strata in proportion, the same ones for every candidate: of ``train``, else of ``source``.
+
+    Of texts whose words are labelled, as many as have ``most`` × 3 words: a word says less than an item.
+    """
     rows = next((part for part in (problem.train, problem.source) if part is not None and part.labelled), None)
     if rows is None:
         raise NotAdmissible("There are no training labels, so no model or layer can be scored. Add labelled examples.")
-    if len(rows) <= most:
+    units = unit_offsets(rows, problem.task.unit)[-1]
+    fraction = most / units if units == len(rows) else 3 * most / units
+    if fraction >= 1:
         return rows
-    _, part = problem.task.split(rows, fraction=most / len(rows), seed=0)
+    _, part = problem.task.split(rows, fraction=fraction, seed=0)
     return rows.take(part)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart._linear import LinearScorer
+from headstart.features import Features, unit_offsets
 from headstart.strategy import Plan, Predictor, Scorer
 
 if TYPE_CHECKING:
     from headstart.features import Lens
-    from headstart.problem import Problem
+    from headstart.problem import Examples, Problem
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,22 @@ class Chance:
         share = columns.mean(axis=0)
         safe = np.clip(share, 1e-6, 1 - 1e-6)
         bias = {"softmax": np.log(safe), "sigmoid": np.log(safe / (1 - safe)), "identity": share}[problem.task.link]
-        return Predictor(problem.task, lens, self, LinearScorer(np.zeros((0, len(share))), bias))
+        return Predictor(problem.task, lens, self, Constant(bias, problem.task.unit))
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
-        return LinearScorer.restore(arrays)
+        return Constant(arrays["bias"], state["unit"])
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """The same raw scores for every unit."""
+
+    bias: np.ndarray
+    unit: str
+
+    def scores(self, examples: Examples, lens: Lens) -> Features:
+        offsets = unit_offsets(examples, self.unit)
+        return Features(np.tile(self.bias, (offsets[-1], 1)), offsets)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {"unit": self.unit}, {"bias": self.bias}

@@ -11,6 +11,7 @@ import numpy as np
 from headstart import _network, _training
 from headstart._linear import Head, fit_temperature, probe_head
 from headstart.backbone import feature_taps
+from headstart.features import Features, unit_offsets
 from headstart.strategy import Plan, Predictor
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, Any]
 FEW = 400  # fewer rows than this pass several times an epoch
+LEAST = 3  # epochs, where the plan has time for none and it was asked for by name
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class FineTune:
     """
 
     epochs: int = 8
-    rate: float = 1e-3
+    rate: float = 1.0  # times the rate that suits the network's family
     head_rate: float = 1e-3
     decay: float = 0.7
     weight_decay: float = 0.01
@@ -58,17 +60,19 @@ class FineTune:
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
         views = _network.views_of(backbone, min(self.views, plan.views))
-        probe = self._probe(task, examples, lens)
+        probe, offsets = self._probe(task, examples, lens), unit_offsets(examples, task.unit)
         with _network.contained(plan.threads):
-            model = _network.Model.of(backbone.network(seed=seed), task.width, cut=lens.cut, statistics=False)
+            network = backbone.network(seed=seed, unit=task.unit)
+            model = _network.Model.of(network, task.width, cut=lens.cut, statistics=False)
             model.set_head(probe.weights, probe.bias)
             floor = model.copy()
             first = self._probe(task, examples.take(rows), lens) if len(held) else probe
-            start = 0.0 if self._saturated(first, task, examples, lens, rows, held) else 1.0
+            parts = examples.take(rows), examples.take(held)
+            start = 0.0 if self._saturated(first, task, *parts, lens) else 1.0
             model.set_head(start * first.weights, start * first.bias)
             trained = _training.train(
                 model,
-                self._batches(task, examples, lens, views),
+                self._batches(task, examples, lens, views, network.collate),
                 task=task,
                 rows=rows,
                 held=held,
@@ -78,21 +82,22 @@ class FineTune:
                 what=f"fine-tuning {backbone.card.name}",
             )
             tuned = model.copy()
-            share, temperature = self._share(model, floor, tuned, task, examples.take(held), lens, first)
+            share, temperature, decoding = self._share(model, floor, tuned, task, parts[1], lens, first)
             model.load(_between(floor, tuned, share))
         notes = {**trained.notes(), "share": share, "views": len(views)}
-        temperature = probe.temperature if share == 0 else temperature
-        return Predictor(task, lens, self, _network.NetworkScorer(model), temperature, notes)
+        if share == 0:
+            temperature, decoding = probe.temperature, probe.tune(task, examples, offsets)
+        return Predictor(decoding, lens, self, _network.NetworkScorer(model, unit=task.unit), temperature, notes)
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _network.NetworkScorer:
         return _network.NetworkScorer.restore(state, arrays, lens)
 
     def _probe(self, task: Any, examples: Examples, lens: Lens) -> Head:
-        """The linear probe on the network's last feature row."""
-        targets = examples.targets
-        return probe_head(_last(examples, lens), task, targets, blocks=examples.blocks, weights=task.item_weights(targets))
+        """The linear probe on the network's last feature rows."""
+        X, targets, blocks = task.rows(_last(task, examples, lens), examples)
+        return probe_head(X, task.unitwise, targets, blocks=blocks, weights=task.item_weights(examples.targets))
 
-    def _saturated(self, probe: Head, task: Any, examples: Examples, lens: Lens, rows: np.ndarray, held: np.ndarray) -> bool:
+    def _saturated(self, probe: Head, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
         """Whether the probe fits its own rows far better than held-out ones (more than twice, by loss).
 
         On wide features it does. Their loss then has no slope left to teach the layers below, and the first steps only
@@ -101,33 +106,37 @@ class FineTune:
         """
         if not len(held):
             return True
-        scores = _last(examples, lens) @ probe.weights + probe.bias
-        losses = task.losses(scores, examples.targets)
-        return bool(losses[rows].mean() < losses[held].mean() / 2)
+        own, other = (
+            task.losses(_last(task, part, lens).rows @ probe.weights + probe.bias, part.targets).mean()
+            for part in (fitted, held)
+        )
+        return bool(own < other / 2)
 
     def _schedule(self, plan: Plan, rows: int) -> _training.Schedule:
         return _training.Schedule(
-            epochs=min(self.epochs, plan.epochs),
+            epochs=min(self.epochs, plan.tuned_epochs or LEAST),
             batch=self.batch,
             patience=self.patience,
             smoothing=self.smoothing,
             passes=int(np.clip(FEW // rows, 1, 8)),
         )
 
-    def _batches(self, task: Any, examples: Examples, lens: Lens, views: tuple[str, ...]) -> _training.Batches:
+    def _batches(self, task: Any, examples: Examples, lens: Lens, views: tuple[str, ...], collate: Any) -> _training.Batches:
         """Cached states at the cut, a random view of each item; without a cut, prepared inputs augmented anew."""
         import torch
 
         looks = views if lens.cut is not None else ("",)
         states = [_network.states_of(lens, examples, lens.cut, view=view) for view in looks]
-        encoded, weights = _training.encoded_rows(task, examples)
+        labels = _training.Labels.of(task, examples)
 
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
-            if generator is None:
-                return _network.tensor(states[0][index]), encoded[index], weights[index]
-            look = torch.randint(len(looks), (len(index),), generator=generator).numpy()
-            chosen = _network.tensor(np.stack([states[view][row] for view, row in zip(look, index, strict=True)]))
-            return _training.augmented(chosen, generator), encoded[index], weights[index]
+            look = np.zeros(len(index), dtype=int)
+            if generator is not None:
+                look = torch.randint(len(looks), (len(index),), generator=generator).numpy()
+            chosen = collate([states[view][row] for view, row in zip(look, index, strict=True)])
+            if generator is not None:
+                chosen = _training.augmented(chosen, generator)
+            return chosen, *labels.take(index)
 
         return batches
 
@@ -136,7 +145,7 @@ class FineTune:
         parameters = dict(model.network.module.named_parameters())
         groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": self.head_rate, "weight_decay": 0.0}]
         for depth, names in enumerate(reversed(_network.stages_above(model.network, model.cut))):
-            rate = self.rate * self.decay**depth
+            rate = self.rate * model.network.rate * self.decay**depth
             groups += [
                 {"params": found, "lr": rate, "weight_decay": decay}
                 for found, decay in (
@@ -149,28 +158,31 @@ class FineTune:
 
     def _share(
         self, model: _network.Model, floor: Tensors, tuned: Tensors, task: Any, held: Examples, lens: Lens, first: Head
-    ) -> tuple[float, float]:
-        """How far to go from the probe to the tuned weights, by held-out log-loss; and the temperature there.
+    ) -> tuple[float, float, Any]:
+        """How far to go from the probe to the tuned weights, by held-out log-loss; the temperature and decoding there.
 
         ``first`` is the probe that has not seen the held-out rows.
         """
         if not len(held):
-            return (0.5 if 0.5 in self.shares else self.shares[-1]), first.temperature
+            return (0.5 if 0.5 in self.shares else self.shares[-1]), first.temperature, task
         model.load(floor)
         model.set_head(first.weights, first.bias)
         blind, states, found = model.copy(), _network.states_of(lens, held, lens.cut), []
         for share in self.shares:
             model.load(_between(blind, tuned, share))
             scores = model.predict(states)
-            temperature = fit_temperature(scores, task, held.targets)
-            found.append((float(task.losses(scores / temperature, held.targets).mean()), share, temperature))
-        return min(found)[1:]
+            temperature = fit_temperature(scores.rows, task, held.targets)
+            calm = Features(scores.rows / temperature, scores.offsets)
+            found.append((float(task.losses(calm.rows, held.targets).mean()), share, temperature, calm))
+        _, share, temperature, calm = min(found, key=lambda one: one[:2])
+        return share, temperature, task.tuned(calm, held.targets)
 
 
-def _last(examples: Examples, lens: Lens) -> np.ndarray:
+def _last(task: Any, examples: Examples, lens: Lens) -> Features:
     """Rows of the network's last feature tap, float64."""
-    tap = feature_taps(lens.backbone)[-1].name
-    return lens.store.features(lens.backbone, examples, [tap])[0].rows.astype(np.float64)
+    tap = feature_taps(lens.backbone, task.unit)[-1].name
+    found = lens.store.features(lens.backbone, examples, [tap])[0]
+    return Features(found.rows.astype(np.float64), found.offsets)
 
 
 def _between(floor: Tensors, tuned: Tensors, share: float) -> dict[str, Any]:

@@ -31,10 +31,13 @@ class LinearProbe:
     costly: ClassVar[bool] = False
 
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
-        X, targets, blocks = problem.task.rows(lens.joined(problem.train), problem.train)
-        head = probe_head(X, problem.task, targets, blocks=blocks, weights=problem.task.item_weights(targets))
+        task, train = problem.task, problem.train
+        found = lens.joined(train)
+        X, targets, blocks = task.rows(found, train)
+        head = probe_head(X, task.unitwise, targets, blocks=blocks, weights=task.item_weights(train.targets))
         scorer = LinearScorer(head.weights, head.bias)
-        return Predictor(problem.task, lens, self, scorer, head.temperature, {"strength": head.strength})
+        tuned = head.tune(task, train, found.offsets)
+        return Predictor(tuned, lens, self, scorer, head.temperature, {"strength": head.strength})
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
         return LinearScorer.restore(arrays)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from headstart import _network, _training
-from headstart._linear import fit_temperature
 from headstart.errors import NotAdmissible
 from headstart.strategy import Plan, Predictor
 
@@ -64,10 +63,10 @@ class Scratch:
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
         with _network.contained(plan.threads):
-            model = _network.Model.of(backbone.network(seed=seed), task.width)
+            model = _network.Model.of(backbone.network(seed=seed, unit=task.unit), task.width)
             trained = _training.train(
                 model,
-                self._batches(task, examples, lens),
+                self._batches(task, examples, lens, model.network.collate),
                 task=task,
                 rows=rows,
                 held=held,
@@ -77,12 +76,9 @@ class Scratch:
                 what=f"training {backbone.card.name} from scratch",
             )
             views = _network.views_of(backbone, 2) if self.flip else ("",)
-            scorer = _network.NetworkScorer(model, views)
-            stopped_on = examples.take(held)
-            temperature = (
-                fit_temperature(scorer.scores(stopped_on, lens).rows, task, stopped_on.targets) if len(held) else 1.0
-            )
-        return Predictor(task, lens, self, scorer, temperature, trained.notes())
+            scorer = _network.NetworkScorer(model, views, task.unit)
+            tuned, temperature = _training.settled(scorer, task, examples.take(held), lens)
+        return Predictor(tuned, lens, self, scorer, temperature, trained.notes())
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _network.NetworkScorer:
         return _network.NetworkScorer.restore(state, arrays, lens)
@@ -98,16 +94,16 @@ class Scratch:
             passes=int(np.clip(FEW // rows, 1, 8)),
         )
 
-    def _batches(self, task: Any, examples: Examples, lens: Lens) -> _training.Batches:
+    def _batches(self, task: Any, examples: Examples, lens: Lens, collate: Any) -> _training.Batches:
         """Inputs as they are, or augmented anew each time when a generator is given."""
-        inputs = _network.tensor(_network.states_of(lens, examples, None))
-        encoded, weights = _training.encoded_rows(task, examples)
+        inputs = _network.states_of(lens, examples, None)
+        labels = _training.Labels.of(task, examples)
 
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
-            chosen = inputs[index]
+            chosen = collate([inputs[i] for i in index])
             if generator is not None:
                 chosen = _training.augmented(chosen, generator, area=self.area, flip=self.flip)
-            return chosen, encoded[index], weights[index]
+            return chosen, *labels.take(index)
 
         return batches
 

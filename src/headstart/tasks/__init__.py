@@ -18,6 +18,7 @@ TABLE = {
     "classification": "Classification",
     "multi_label": "MultiLabel",
     "regression": "Regression",
+    "token_labels": "TokenLabels",
 }
 
 
@@ -26,6 +27,10 @@ class Task(Protocol):
 
     ``width`` is the number of raw scores a unit and ``labels`` names them; ``metric`` names the score; ``link`` says what
     raw scores are: ``softmax`` (log-odds of exclusive classes), ``sigmoid`` (of labels, each for itself), ``identity``.
+
+    ``unit`` says what one row of scores stands for: the whole ``item``, or each ``word`` of a text. An item has one target;
+    with several units it is a tuple with one entry for each. ``encode``, ``columns``, ``item_weights``, ``loss`` and
+    ``losses`` go by units then, item after item.
     """
 
     @property
@@ -42,6 +47,17 @@ class Task(Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def unitwise(self) -> Task:
+        """The task seen one unit at a time, with one target a unit: itself where that is the item. What heads and rankers
+        work with, so that none of them knows of sequences."""
+
+    def tuned(self, scores: Features, targets: np.ndarray) -> Task:
+        """This task with its decoding chosen on out-of-fold raw scores of whole items; itself where nothing is chosen."""
 
     def encode(self, targets: np.ndarray) -> np.ndarray:
         """Targets as numbers: class indices (n,), a 0/1 table (n, C), or floats (n,)."""
@@ -82,7 +98,8 @@ class Task(Protocol):
         (item indices, values). None for any other metric, whose error then comes from the jackknife."""
 
     def rows(self, features: Features, examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """X, targets and blocks for rankers, ``locate`` and audits, so that none of them knows a task."""
+        """X, targets and blocks, one entry a unit, for rankers, heads and audits: with ``unitwise``, none of them knows a
+        task."""
 
     def split(self, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices to keep and to hold out; blocks whole, classes in proportion."""
@@ -115,5 +132,9 @@ class Task(Protocol):
 
 def task_from_spec(spec: Mapping[str, Any]) -> Task:
     """The task that ``spec`` records."""
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.items() if name != "task"}
+    fields = {name: _tuples(value) for name, value in spec.items() if name != "task"}
     return registry.get("tasks", spec["task"])(**fields)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -35,6 +35,7 @@ class Classification:
 
     name: ClassVar[str] = "classification"
     link: ClassVar[str] = "softmax"
+    unit: ClassVar[str] = "item"
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -51,6 +52,13 @@ class Classification:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.classes
+
+    @property
+    def unitwise(self) -> Classification:
+        return self
+
+    def tuned(self, scores: Features, targets: np.ndarray) -> Classification:
+        return self
 
     def encode(self, targets: np.ndarray) -> np.ndarray:
         index = {name: number for number, name in enumerate(self.classes)}

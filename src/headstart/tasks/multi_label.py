@@ -33,6 +33,7 @@ class MultiLabel:
 
     name: ClassVar[str] = "multi_label"
     link: ClassVar[str] = "sigmoid"
+    unit: ClassVar[str] = "item"
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -47,6 +48,13 @@ class MultiLabel:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.classes
+
+    @property
+    def unitwise(self) -> MultiLabel:
+        return self
+
+    def tuned(self, scores: Features, targets: np.ndarray) -> MultiLabel:
+        return self
 
     def encode(self, targets: np.ndarray) -> np.ndarray:
         index = {name: number for number, name in enumerate(self.classes)}

@@ -31,6 +31,7 @@ class Regression:
 
     name: ClassVar[str] = "regression"
     link: ClassVar[str] = "identity"
+    unit: ClassVar[str] = "item"
     width: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -44,6 +45,13 @@ class Regression:
     @property
     def labels(self) -> tuple[str, ...]:
         return (self.target or "value",)
+
+    @property
+    def unitwise(self) -> Regression:
+        return self
+
+    def tuned(self, scores: Features, targets: np.ndarray) -> Regression:
+        return self
 
     def encode(self, targets: np.ndarray) -> np.ndarray:
         return (np.asarray(targets, dtype=np.float64) - self.mean) / self.scale
