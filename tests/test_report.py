@@ -19,8 +19,10 @@ from headstart.errors import RunError
 from headstart.evidence import Arm, Candidate, Cell, Evidence, Interval, Ranking, Trial, Verdict
 from headstart.features import Profile, TapScore
 from headstart.report import _page
+from headstart.stages import _tagged
 from headstart.tasks.classification import Classification
 from headstart.tasks.regression import Regression
+from headstart.tasks.token_labels import TokenLabels
 
 GARMENTS = ("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt")
 HOSTILE = (
@@ -431,6 +433,97 @@ def test_numbers_have_no_confusions(tmp_path: Path) -> None:
     assert "slices" in _sections(markup)
 
 
+TAGS = ("O", *(f"{place}-{kind}" for kind in ("PER", "LOC", "ORG", "<i>MISC</i>") for place in "BI"))
+
+
+def a_tagged_run(folder: Path, *, tags: tuple[str, ...] = TAGS) -> Path:
+    """The same run, but of a tagger: 200 sentences, of which the challenger gets more spans right."""
+    a_run(folder)
+    rng, task = np.random.default_rng(3), TokenLabels(tags)
+
+    def column(sentences: list) -> np.ndarray:
+        made = np.empty(len(sentences), dtype=object)
+        made[:] = [tuple(map(str, one)) for one in sentences]
+        return made
+
+    truth = [np.where(rng.random(12) < 0.6, tags[0], rng.choice(tags, 12)) for _ in range(200)]
+
+    def answers(wrong: float) -> np.ndarray:
+        return task.outcomes(
+            column(truth), column([np.where(rng.random(12) < wrong, rng.choice(tags, 12), one) for one in truth])
+        )
+
+    found = Evidence.load(folder)
+    replace(found, task=task, unit="texts", outcomes=np.stack([answers(0.08), *(answers(0.2) for _ in range(3))])).save(
+        folder
+    )
+    words = ("Smith", "of", "the", "European", "Union", "<script>alert(1)</script>") * 3
+    asked = [("PER", 0, 1), ("ORG", 3, 5)]
+    shown = _tagged.shown(words, _tagged.places(asked, [("ORG", 4, 5), ("<b>", 8, 9)]), "news/12", right=True)
+    one = {
+        "name": "news/12",
+        "truth": _tagged.listed(words, asked),
+        "answer": "ORG: Union",
+        "confidence": 0.91,
+        "html": shown,
+    }
+    _io.write_json(folder / "mistakes.json", {"items": [one] * 5})
+    run = _io.read_json(folder / "run.json")
+    about = {"task": {"task": "token_labels"}, "kind": "text", "plural": "texts", "classes": dict.fromkeys(tags, 300)}
+    _io.write_json(folder / "run.json", {**run, "problem": {**run["problem"], **about}})
+    return folder
+
+
+def test_a_tagger_has_a_table_of_types_and_a_matrix_that_counts_every_span_once(tmp_path: Path) -> None:
+    folder = a_tagged_run(tmp_path / "run")
+    markup = report.build(folder)
+    _assert_safe(markup)
+    assert {"types", "borders", "mistakes"} <= set(_sections(markup))
+    assert not {"confusion", "classes", "troubles"} & set(_sections(markup))
+    found = Evidence.load(folder)
+    task, outcomes = found.task, found.of(WITH)[0]
+    assert isinstance(task, TokenLabels)
+    part = markup.split('id="types"')[1].split("<section")[0]
+    text = _Seen(part).text
+    for name, count, precision, recall, f1 in task.by_type(outcomes):
+        assert f"{name} {count:.0f} {precision:.3f} {recall:.3f} {f1:.3f}" in text
+    matrix = re.search(r'<table class="heat">.*?</table>', markup.split('id="borders"')[1], re.DOTALL)
+    assert matrix is not None
+    rows = re.findall(r"<tr><th.*?</tr>", matrix.group(), re.DOTALL)[1:]
+    cells = [re.findall(r"<td[^>]*>([^<]+)</td>", row) for row in rows]
+    sums = [sum(float(cell) for cell in row if cell != "·") for row in cells[:4]]
+    assert sums == [count for _, count, *_ in task.by_type(outcomes)]
+    assert "span F1" in markup
+
+
+def test_the_gain_of_a_type_has_an_interval_that_holds_it(tmp_path: Path) -> None:
+    part = report.build(a_tagged_run(tmp_path / "run")).split('id="types"')[1].split("<section")[0]
+    found = re.findall(r"([+−][\d.]+)<br><small><span class=\"nowrap\">([+−]?[\d.]+) to ([+−]?[\d.]+)", part)
+    assert len(found) == 4
+    for value, low, high in (tuple(float(one.replace("−", "-")) for one in row) for row in found):
+        assert low < value < high
+        assert value > 0
+
+
+def test_sentences_keep_their_marks_and_nothing_else(tmp_path: Path) -> None:
+    part = report.build(a_tagged_run(tmp_path / "run")).split('id="mistakes"')[1].split("<section")[0]
+    assert part.count('<mark class="missed">Smith <small>missed: PER</small></mark>') == 5
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in part
+    assert 'class="texts"' in part
+    assert "ORG: European Union" in part
+
+
+def test_tags_without_spans_and_many_types_are_shown_too(tmp_path: Path) -> None:
+    markup = report.build(a_tagged_run(tmp_path / "plain", tags=("NOUN", "VERB", "DET")))
+    matrix = markup.split('id="borders"')[1].split("<section")[0]
+    assert "other borders" not in matrix
+    assert "nothing" not in matrix
+    assert "accuracy" in markup
+    many = report.build(a_tagged_run(tmp_path / "many", tags=("O", *(f"B-T{i}" for i in range(45)))))
+    assert "45 types are too many to count what was answered for what" in many
+    assert "5 more types are rarer" in many
+
+
 def test_many_classes_become_pairs(tmp_path: Path) -> None:
     markup = report.build(a_run(tmp_path / "run", classes=tuple(f"class {i:03d}" for i in range(120))))
     assert "too many for a matrix" in markup
@@ -444,6 +537,10 @@ def test_what_an_input_kind_showed_is_not_believed() -> None:
         '<script>alert(1)</script><svg><a href="javascript:x()">word</a></svg><figcaption>a &lt;b&gt;</figcaption>'
     )
     assert kept == '<figure><img src="data:image/png;base64,AA==" alt="">word<figcaption>a &lt;b&gt;</figcaption></figure>'
+    texts = _page.picture(
+        '<p class="text" dir="auto">a</p><p class="verdict" dir="rtl"><mark class="missed heat">b</mark></p>'
+    )
+    assert texts == '<p class="text" dir="auto">a</p><p><mark>b</mark></p>'
 
 
 def test_other_folders_and_newer_formats_are_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ HEAVY = ("numpy", "scipy", "sklearn", "torch", "transformers", "pandas", "PIL", 
 LAYERS = [
     {"errors", "registry", "_io", "_events", "_cutting"},
     {"problem", "backbone", "features", "strategy", "evidence"},
-    {"_linear", "_network", "_training", "_laws", "testing"},
+    {"_linear", "_sparse", "_network", "_training", "_laws", "testing"},
     {"inputs", "tasks", "readers", "backbones", "rankers", "strategies", "engines"},
     {"stages"},
     {"run", "report"},

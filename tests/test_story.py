@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -250,7 +250,7 @@ def test_the_seal_is_by_block_and_by_card():
 
     with pytest.raises(ProblemError, match="trained on 3 of the exam's items"):
         compare(
-            problem, exam, [Recipe(probe, Lens(((Seen(*[getattr(base, f) for f in base.__dataclass_fields__]), "stage2"),)))]
+            problem, exam, [Recipe(probe, Lens(((Seen(*[getattr(base, f.name) for f in fields(base)]), "stage2"),)))]
         )
 
 

@@ -179,7 +179,7 @@ def probe_head(
 ) -> Head:
     """The head that ships: logistic (softmax, sigmoid) at the strength with the best out-of-fold log-loss; ridge for numbers.
 
-    The strengths are walked from strong to weak, each fit starting from the one before. Selection uses 5 folds that keep
+    The strengths are walked from strong to weak, each fit starting from the one before. Selection uses folds that keep
     ``blocks`` whole, of about 3,000 rows at most; the final fit uses all. Float64, L-BFGS.
     """
     blocks = np.arange(len(X)).astype(str) if blocks is None else blocks
@@ -200,7 +200,8 @@ def probe_head(
 
 
 MOST = 3000  # rows that choosing a strength reads
-LOGISTIC = np.geomspace(10**2.5, 1e-2, 10)  # λ of (1/n) Σ w·loss + λ/(2 d̄) ‖W‖², d̄ the mean squared row length
+FEW = 1000  # up to so many rows in 5 folds, more of them in 3: held-out rows are many then
+LOGISTIC = np.geomspace(10**2.5, 1e-4, 14)  # λ of (1/n) Σ w·loss + λ/(2 d̄) ‖W‖², d̄ the mean squared row length
 
 
 def logistic(
@@ -274,10 +275,10 @@ def _select_logistic(
 
     The walk ends when two strengths in a row are worse than the best: weaker ones take longest and only overfit more.
     """
-    rows = _some(Y, blocks, task.link, most=MOST)
+    rows = some_blocks(Y, blocks, task.link, most=MOST)
     X, Y, weights, targets, blocks = (part[rows] for part in (X, Y, weights, targets, blocks))
     strata = Y.argmax(axis=1) if task.link == "softmax" else np.zeros(len(Y))
-    pairs = _cutting.pairs(_cutting.folds(strata, blocks, k=5, seed=0))
+    pairs = _cutting.pairs(_cutting.folds(strata, blocks, k=5 if len(X) <= FEW else 3, seed=0))
     starts = [(np.zeros((X.shape[1], Y.shape[1])), _log_prior(Y[fit], weights[fit], task)) for fit, _ in pairs]
     tried: list[tuple[float, float, np.ndarray]] = []
     for lam in LOGISTIC:
@@ -292,7 +293,7 @@ def _select_logistic(
     return strength, rows, scores
 
 
-def _some(Y: np.ndarray, blocks: np.ndarray, link: str, *, most: int) -> np.ndarray:
+def some_blocks(Y: np.ndarray, blocks: np.ndarray, link: str, *, most: int) -> np.ndarray:
     """About ``most`` row indices, whole blocks, classes in proportion; all where there are no more."""
     if len(Y) <= most:
         return np.arange(len(Y))

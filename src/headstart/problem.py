@@ -235,13 +235,8 @@ class Problem:
                 f"No exam can be split off {len(self.train)} items in {len(set(map(str, self.train.blocks)))} blocks: no "
                 "block may stand on both sides. Give a test part, or a block column with more blocks."
             )
-        exam = Exam(self.train.take(held))
-        return self.trained_on(keep).without(exam), exam
-
-    def trained_on(self, index: np.ndarray) -> Problem:
-        """This problem with only the training items at ``index``; what its task learns from targets comes from these."""
-        kept = self.train.take(index)
-        return replace(self, task=self.task.fitted(kept.targets), train=kept)
+        exam, kept = Exam(self.train.take(held)), self.train.take(keep)
+        return replace(self, task=self.task.fitted(kept.targets), train=kept).without(exam), exam
 
     def without(self, exam: Exam) -> Problem:
         """This problem with the exam's items and blocks removed from every part."""
@@ -259,7 +254,7 @@ class Problem:
 
     def shrink(self, amount: int, *, seed: int = 0) -> Problem:
         """This problem with only ``amount`` of ``train`` (as the task counts it: labels a class, rows). Nested for one seed."""
-        return self.trained_on(self.task.shrink(self.train, amount, seed=seed))
+        return replace(self, train=self.train.take(self.task.shrink(self.train, amount, seed=seed)))
 
     def spec(self) -> dict[str, Any]:
         parts = {name: part.spec() for name, part in self.parts().items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from dataclasses import fields as dataclass_fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -123,6 +123,8 @@ class Recipe:
                 f"{_listed(problem.has | self.lens.has) or 'nothing'}. Provide {_listed(missing)}, or choose a strategy "
                 "that does without (`headstart list strategies`)."
             )
+        if problem.train.labelled:  # what the task learns, it learns from the rows that this fit may see
+            problem = replace(problem, task=problem.task.fitted(problem.train.targets))
         return self.strategy.fit(problem, self.lens, plan=plan or Plan(), seed=seed)
 
     def spec(self) -> dict[str, Any]:

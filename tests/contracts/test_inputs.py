@@ -19,6 +19,7 @@ from headstart import registry
 from headstart.errors import ProblemError
 from headstart.inputs.image import THUMBNAIL_BYTES, Image, hog
 from headstart.inputs.numbers import Numbers
+from headstart.inputs.text import MAX_CHARACTERS, Text
 
 RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -46,6 +47,7 @@ def png(width: int, height: int, data: bytes, extra: bytes = b"") -> bytes:
 SAMPLES = {
     "image": ([noise(1), file_of(Pillow.fromarray(noise(2))), file_of(Pillow.fromarray(noise(3)), "JPEG")], b"words"),
     "numbers": ([np.array([1.0, 2.0, np.nan]), np.array([0.5, -1.0, 3.0]), np.array([2.0, 0.0, 9.0])], np.array([np.inf])),
+    "text": (["The card has not arrived.", "Wo ist meine Karte? Ist sie verloren?", "カードはどこですか。"], " \n"),
 }
 
 
@@ -76,15 +78,19 @@ def test_fingerprints_tell_items_apart_and_nothing_else(kind):
     assert prints == [kind.fingerprint(raw.copy() if isinstance(raw, np.ndarray) else raw) for raw in good]
 
 
+def dense(features):
+    return features.toarray() if hasattr(features, "toarray") else features
+
+
 def test_plain_features_of_an_item_depend_on_the_item_alone(kind):
     good, _ = SAMPLES[kind.name]
     state = kind.fit_plain(good)
-    whole = kind.plain(good, state)
-    assert whole.ndim == 3
-    assert whole.dtype == np.float64
+    whole = dense(kind.plain(good, state))
+    assert whole.ndim == (2 if kind.name == "text" else 3)
+    assert whole.shape[-1] > 0
     assert np.isfinite(whole).all()
     for i, raw in enumerate(good):
-        np.testing.assert_array_equal(kind.plain([raw], state)[0], whole[i])
+        np.testing.assert_array_equal(dense(kind.plain([raw], state))[0], whole[i])
     assert kind.plain([], state).shape == (0, *whole.shape[1:])
 
 
@@ -289,3 +295,65 @@ def test_numbers_that_no_sum_can_hold_are_refused():
 def test_equal_numbers_have_one_fingerprint():
     assert Numbers().fingerprint([0.0, np.nan]) == Numbers().fingerprint(np.array([-0.0, -np.nan]))
     assert Numbers().fingerprint([1, 2]) == Numbers().fingerprint(np.array([1.0, 2.0], dtype=np.float32))
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
+
+REFUSED_TEXTS = {
+    "nothing": ("", "is empty"),
+    "blanks": (" \t\n\u00a0", "nothing but blanks"),
+    "a zero byte": ("ab\0c", "NUL) at character 3"),
+    "half a character": ("ab\ud83dc", "lone surrogate) at character 3"),
+    "too long": ("x" * (MAX_CHARACTERS + 1), "1,000,001 characters"),
+    "a number": (5, "is a int"),
+    "bytes": (b"abc", "is a bytes"),
+    "a list": (["a", "b"], "is a list"),
+    "no words": ((), "no words"),
+    "an empty word": (("a", " "), "nothing for word 2"),
+    "a word that is none": (("a", 2), "a int for word 2"),
+    "a zero byte in a word": (("a", "b\0"), "NUL"),
+    "words that are too long": (("x" * 600_000, "y" * 600_000), "characters"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_TEXTS)
+def test_bad_texts_are_refused_with_a_short_reason(name):
+    raw, words = REFUSED_TEXTS[name]
+    for verb in (Text().check, Text().fingerprint):
+        with pytest.raises(ProblemError) as caught:
+            verb(raw)
+        assert words in str(caught.value)
+        assert len(str(caught.value)) < 160
+
+
+@pytest.mark.parametrize("raw", ["x", "😀", "\u200b.", "e\u0301", "\u202etext", "x" * MAX_CHARACTERS, ("a b", "c"), ("x",)])
+def test_odd_texts_are_texts(raw):
+    Text().check(raw)
+    assert Text().load(raw) is raw
+
+
+def test_a_text_is_known_by_its_letters_and_by_how_it_is_divided():
+    texts = [
+        "a b",
+        "a  b",
+        "A b",
+        "é",
+        "e\u0301",
+        ("a", "b"),
+        ("a b",),
+        ("ab",),
+        ("a", "b", "c"),
+        ("a b", "c"),
+        ("a", "b c"),
+    ]
+    assert len({Text().fingerprint(raw) for raw in texts}) == len(texts)
+
+
+def test_a_long_text_is_shown_by_its_ends():
+    shown = Text().show("begin " + "<b>&" * 10_000 + " end", "x")
+    assert len(shown) < 4000
+    assert "begin" in shown
+    assert " end" in shown
+    assert "39,410 characters" in shown
+    assert "<b>" not in shown
+    assert "Angela Merkel &lt;" in Text().show(("Angela", "Merkel", "<"), "x")

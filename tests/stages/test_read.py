@@ -346,3 +346,186 @@ def test_a_new_table_need_not_have_the_label_column(tmp_path):
     new = read_examples(tmp_path / "new.csv", options=Options(inputs=columns, label="price"))
     np.testing.assert_array_equal(new.inputs[0], [1, 2])
     assert read_examples(tmp_path / "train.csv", options=options).inputs[0].shape == (2,)
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
+
+LINES = {"good": ["fine thing", "very good", "so nice"], "bad": ["poor thing", "very bad", "so sad"]}
+
+
+def texts(root: Path) -> Path:
+    for name, lines in LINES.items():
+        (root / name).mkdir(parents=True)
+        for i, line in enumerate(lines):
+            (root / name / f"{i}.txt").write_text(line, encoding="utf-8")
+    return root
+
+
+def test_a_folder_of_texts_and_a_table_are_the_same_problem(tmp_path):
+    rows = [f'"{line}",{name}' for name in ("bad", "good") for line in LINES[name]]
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]))
+    problems = [read(path)[0] for path in (texts(tmp_path / "folder"), tmp_path / "t.csv")]
+    problems.append(
+        read(from_arrays([line for name in ("bad", "good") for line in LINES[name]], ["bad"] * 3 + ["good"] * 3))[0]
+    )
+    assert {problem.kind for problem in problems} == {"text"}
+    assert problems[0].spec() == problems[1].spec() == problems[2].spec()
+
+
+def test_bad_texts_and_copies_are_left_out_and_told(tmp_path, heard):
+    root = texts(tmp_path / "t")
+    (root / "bad/empty.txt").touch()
+    (root / "bad/latin.txt").write_bytes(b"caf\xe9")
+    (root / "bad/zero.txt").write_bytes(b"a\0b")
+    (root / "good/copy.txt").write_text("fine thing\r\n".strip())
+    assert len(read(root)[0].train) == 6
+    assert "texts that cannot be used, 3:" in heard.told()
+    assert "'bad/latin.txt' is not UTF-8: byte 3 (line 1) is 0xe9" in heard.told()
+    assert "'good/copy.txt' = 'good/0.txt'" in heard.told()
+    with pytest.raises(ProblemError, match="Of 10 texts, 3 cannot be used"):
+        read(root, strict=True)
+    with pytest.raises(ProblemError, match=r"None of the 1 texts can be used: 'latin.txt' is not UTF-8"):
+        read_examples(root / "bad/latin.txt")
+
+
+def test_new_texts_are_read_from_the_column_that_was_learned_from(tmp_path):
+    rows = ["so it goes on and on,fine,1.5", "and then it ends at last,fine,2.5"] * 3
+    (tmp_path / "t.csv").write_text("\n".join(["note,label,a", *(f"{i} {row}" for i, row in enumerate(rows))]))
+    options = Options(inputs=("note",), label="label")
+    problem, _ = read(tmp_path / "t.csv", options=Options(inputs=("note",), label="a"))
+    assert problem.train.items.memo["columns"] == ("note",)
+    (tmp_path / "new.csv").write_text("a,note\n1,no\n")
+    assert read_examples(tmp_path / "new.csv", options=options).inputs == ["no"]
+    (tmp_path / "new.txt").write_text("one\ntwo\n")
+    assert read_examples(tmp_path / "new.txt", options=options).inputs == ["one\ntwo\n"]
+    assert len(read_examples(texts(tmp_path / "folder"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([f"I liked it {i} times" for i in range(120)], r"120 different values in 120 items.*free text.*--label"),
+        ([*map(str, range(119)), "many"], "numbers beside words such as 'many'.*--task regression"),
+    ],
+)
+def test_free_text_is_no_label(labels, words):
+    with pytest.raises(ProblemError, match=words):
+        read(from_arrays([f"text number {i}" for i in range(120)], labels), task="classification")
+
+
+def test_texts_may_have_several_labels_or_a_number():
+    X = [f"text number {i}" for i in range(8)]
+    assert read(from_arrays(X, [("a",), ("b",), ("a", "b"), ()] * 2))[0].task.name == "multi_label"
+    assert read(from_arrays(X, [0.5, 1.5] * 4))[0].task.name == "regression"
+    assert read(from_arrays([tuple(text.split()) for text in X], ["a", "b"] * 4))[0].task.name == "classification"
+
+
+# --- tagged words -----------------------------------------------------------------------------------------------------
+
+WORDS = [("EU", "calls"), ("Ann", "Lee", "left"), ("he", "left"), ("Bo", "ate"), ("Oslo", "slept")]
+
+
+def tagged(tags, words=None, **more):
+    return read(from_arrays(words or WORDS, tags, **more), task=more.get("task", "auto"))
+
+
+GOOD = [("B-ORG", "O"), ("B-PER", "I-PER", "O"), ("O", "O"), ("B-PER", "O"), ("B-LOC", "O")]
+
+
+def test_a_tag_for_each_word_makes_token_labels(heard):
+    problem, _ = tagged(GOOD)
+    assert problem.task.name == "token_labels"
+    # An entity of a type that is known may be longer than any in training.
+    assert problem.task.classes == ("O", "B-LOC", "B-ORG", "B-PER", "I-LOC", "I-ORG", "I-PER")
+    assert problem.train.targets.tolist() == GOOD
+    assert not heard.told("data")
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ([("I-ORG", "O"), ("I-PER", "I-PER", "O"), ("O", "O"), ("I-PER", "O"), ("I-LOC", "O")], "were IOB1"),
+        ([("S-ORG", "O"), ("B-PER", "E-PER", "O"), ("O", "O"), ("S-PER", "O"), ("S-LOC", "O")], "were IOBES"),
+        ([("U-ORG", "O"), ("B-PER", "L-PER", "O"), ("O", "O"), ("U-PER", "O"), ("U-LOC", "O")], "were BILOU"),
+        ([("B-ORG", "O"), ("B-PER", "I-PER", "O"), ("O", "O"), ("I-PER", "O"), ("B-LOC", "O")], "1: 'item 4' word 1."),
+    ],
+)
+def test_every_scheme_becomes_bio_and_that_is_told(heard, tags, told):
+    assert tagged(tags)[0].train.targets.tolist() == GOOD
+    assert told in heard.told("data")
+
+
+def test_neighbours_of_one_type_stay_two_entities():
+    words = [("a", "b", "c", "d"), ("e", "f"), ("g", "h"), ("i", "j")]
+    rest = [("O", "I-X"), ("I-X", "O"), ("O", "O")]
+    problem, _ = tagged([("I-X", "B-X", "I-X", "I-Y"), *rest], words)
+    assert problem.train.targets[0] == ("B-X", "B-X", "I-X", "B-Y")
+    problem, _ = tagged([("S-X", "S-X", "B-X", "E-X"), ("O", "S-X"), ("S-X", "O"), ("O", "O")], words)
+    assert problem.train.targets[0] == ("B-X", "B-X", "B-X", "I-X")
+    problem, _ = tagged([("B", "I", "O", "B"), ("O", "B"), ("B", "I"), ("O", "O")], words)
+    assert problem.train.targets[0] == ("B-entity", "I-entity", "O", "B-entity")
+
+
+def test_other_tags_stay_as_they_are(heard):
+    plain = [("NOUN", "VERB"), ("PROPN", "PROPN", "VERB"), ("PRON", "VERB"), ("PROPN", "VERB"), ("PROPN", "VERB")]
+    assert tagged(plain)[0].train.targets.tolist() == plain
+    numbers = [(1, 0), (2, 2, 0), (0, 0), (2, 0), (1, 0)]
+    problem, _ = tagged(numbers)
+    assert problem.train.targets.tolist() == [tuple(map(str, tags)) for tags in numbers]
+    assert "called '0', '1'" in heard.told("data")
+
+
+@pytest.mark.parametrize(
+    ("words", "tags", "more", "told"),
+    [
+        (WORDS, [*GOOD[:4], ("B-LOC",)], {}, "'item 5' has 2 words and 1 tags"),
+        (WORDS, [*GOOD[:4], ("B-LOC", "")], {}, r"'item 5' has no tag for word 2 \('slept'\)"),
+        (WORDS, [*GOOD[:4], ("B-LOC", "0")], {}, "The tag '0' of word 2 in 'item 5' is neither O nor"),
+        (["a b", "c d", "e f", "g h"], [("O", "B-X")] * 4, {"task": "token_labels"}, "'item 1' is one text; 'token_labels'"),
+        (WORDS, GOOD, {"task": "classification"}, r"\('B-ORG', 'O'\); classification takes one. Use 'token_labels'"),
+        (WORDS, ["x", "y", "x", "y", "x"], {"task": "token_labels"}, "'item 1' has the label 'x'; 'token_labels'"),
+    ],
+)
+def test_tags_that_fit_no_words_are_errors(words, tags, more, told):
+    with pytest.raises(ProblemError, match=told):
+        read(from_arrays(words, tags), **more)
+
+
+def test_a_tag_that_stands_only_in_the_exam_is_an_error():
+    words = [*WORDS, ("new", "thing")]
+    with pytest.raises(ProblemError, match="Class 'B-NEW' has 1 words in the exam and none to learn from"):
+        tagged([*GOOD, ("B-NEW", "O")], words, parts=["train"] * 5 + ["test"])
+
+
+def test_a_copy_of_an_exam_sentence_leaves_training_whatever_its_tags(heard):
+    problem, exam = tagged([*GOOD, ("B-LOC", "O")], [*WORDS, WORDS[0]], parts=["train"] * 5 + ["test"])
+    assert (len(problem.train), len(exam)) == (4, 1)
+    assert "'item 1 [B-ORG O]' = 'item 6 [B-LOC O]'" in heard.told("warning")
+
+
+def test_new_sentences_come_as_columns_or_as_lines(tmp_path):
+    (tmp_path / "new.conll").write_text("Ann\nleft\n\nBo\nate\n")
+    (tmp_path / "new.txt").write_text("Ann left .\n\nBo ate cake .\n")
+    assert read_examples(tmp_path / "new.conll", task="token_labels").inputs == [("Ann", "left"), ("Bo", "ate")]
+    assert read_examples(tmp_path / "new.txt", task="token_labels").inputs == [
+        ("Ann", "left", "."),
+        ("Bo", "ate", "cake", "."),
+    ]
+    assert read_examples(tmp_path / "new.txt").inputs == ["Ann left .\n\nBo ate cake .\n"]
+
+
+def columns(words, tags) -> str:
+    pairs = [zip(one, names, strict=True) for one, names in zip(words, tags, strict=True)]
+    return "\n".join("".join(f"{word} {tag}\n" for word, tag in sentence) for sentence in pairs)
+
+
+def test_files_of_tagged_words_are_known_by_their_look(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    new = [tuple(f"new{word}" for word in one) for one in WORDS]
+    for name, words in {"train.txt": WORDS, "corpus/eng.train": WORDS, "corpus/eng.testb": new}.items():
+        (tmp_path / name).write_text(columns(words, GOOD))
+    for path in ("train.txt", "corpus"):
+        problem, exam = read(tmp_path / path)
+        assert problem.task.name == "token_labels"
+        assert problem.train.inputs == WORDS
+        assert (None if exam is None else exam.examples.inputs) == (new if path == "corpus" else None)

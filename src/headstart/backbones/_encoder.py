@@ -102,12 +102,19 @@ class Layer:
 def names(family: str, number: int) -> Layer:
     """The names of layer ``number`` (from 0) in ``family``."""
     at = f"encoder.layer.{number}"
-    if family == "mpnet":
-        attention = [f"{at}.attention.attn.{part}" for part in "qkvo"] + [f"{at}.attention.LayerNorm"]
-    else:
-        attention = [f"{at}.attention.self.{part}" for part in ("query", "key", "value")]
-        attention += [f"{at}.attention.output.dense", f"{at}.attention.output.LayerNorm"]
-    return Layer(*attention, f"{at}.intermediate.dense", f"{at}.output.dense", f"{at}.output.LayerNorm")
+    bert = family == "bert"
+    inside = f"{at}.attention.self" if bert else f"{at}.attention.attn"
+    query, key, value = ("query", "key", "value") if bert else ("q", "k", "v")
+    return Layer(
+        query=f"{inside}.{query}",
+        key=f"{inside}.{key}",
+        value=f"{inside}.{value}",
+        out=f"{at}.attention.output.dense" if bert else f"{inside}.o",
+        out_norm=f"{at}.attention.output.LayerNorm" if bert else f"{at}.attention.LayerNorm",
+        inner=f"{at}.intermediate.dense",
+        outer=f"{at}.output.dense",
+        outer_norm=f"{at}.output.LayerNorm",
+    )
 
 
 def described(config: Mapping[str, Any]) -> Architecture | None:

@@ -17,7 +17,6 @@ from headstart.backbones._encoder import BUCKETS, Architecture, Layer, distances
 INPUT = "pieces"
 OPSET = 18
 FUSED = "com.microsoft"
-TABLES = ("", "first", "max", "state")  # what can stand at a place: mean, first piece and maximum (n, width), or all pieces
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,11 @@ class Draft:
     weights: dict[str, np.ndarray]
 
 
-def graph(
-    architecture: Architecture, weights: Mapping[str, np.ndarray], *, table: str, places: tuple[str, ...], longest: int
-) -> Draft:
-    """The graph from ``pieces`` to ``table`` at ``places``, in their order; what lies above the last of them is left out.
+def graph(architecture: Architecture, weights: Mapping[str, np.ndarray], *, places: tuple[str, ...], longest: int) -> Draft:
+    """The graph from ``pieces`` to the states at ``places``, in their order, each (batch × length, width).
+
+    What lies above the last of them is left out. Rows are pooled outside: ReduceMean takes another way for one text than for
+    several, and the last bits differ.
 
     ``longest`` is the greatest length it is asked for.
     """
@@ -43,7 +43,7 @@ def graph(
         if number:
             x = made.layer(names(architecture.family, number - 1), x, bias)
         if place in places:
-            made.read(x, place, table)
+            made.node("Identity", x, name=place)
         if place == places[-1]:
             break
     ends = [helper.make_tensor_value_info(place, TensorProto.FLOAT, None) for place in places]
@@ -102,7 +102,9 @@ class _Drawing:
         length = self.node("Slice", self.node("Shape", INPUT), one, two, zero, name="length")
         places = self.node("Slice", self.weight("positions", table), zero, length, zero)
         x = self.node("Gather", self.own(f"{at}.word_embeddings.weight"), INPUT)
-        return self.norm(f"{at}.LayerNorm", self.node("Add", x, places))
+        x = self.norm(f"{at}.LayerNorm", self.node("Add", x, places))
+        self.node("Concat", self.node("Shape", INPUT), self.number("width", [made.width]), axis=0, name="texts")
+        return self.flat(x)
 
     def distance_bias(self, longest: int) -> str:
         """MPNet's bias (1, heads, length, length), or nothing."""
@@ -114,37 +116,32 @@ class _Drawing:
         return self.node("Slice", whole, begins, self.node("Concat", "length", "length", axis=0), axes)
 
     def layer(self, layer: Layer, x: str, bias: str) -> str:
-        # Three products rather than one with a split: the split copies, and the sizes are large enough for the kernels.
-        parts = [self.linear(name, x) for name in (layer.query, layer.key, layer.value)]
-        extra = ["", "", bias] if bias else []
-        heads = self.architecture.heads
-        y = self.node("MultiHeadAttention", *parts, *extra, domain=FUSED, num_heads=heads)
-        # A plain sum and norm: the fused SkipLayerNormalization is a tenth slower for the whole network.
-        x = self.norm(layer.out_norm, self.node("Add", self.linear(layer.out, y), x))
-        y = self.node("MatMul", x, self.own(f"{layer.inner}.weight", turned=True))
-        y = self.node("BiasGelu", y, self.own(f"{layer.inner}.bias"), domain=FUSED)
-        return self.norm(layer.outer_norm, self.node("Add", self.linear(layer.outer, y), x))
+        """One layer on the flat stream of pieces, (pieces, width).
 
-    def linear(self, name: str, x: str) -> str:
-        return self.node("Add", self.node("MatMul", x, self.own(f"{name}.weight", turned=True)), self.own(f"{name}.bias"))
+        What is written here was measured: three products and no split, which copies; a plain sum and norm, since the fused
+        SkipLayerNormalization is a tenth slower for the whole network; the bias of the inner map in its product.
+        """
+        query = self.node("Add", self.product(layer.query, x), self.own(f"{layer.query}.bias"))
+        # A bias of the keys moves all scores of a query alike, which softmax does not see. One of the values passes
+        # through, as the shares of a query sum to one: it joins the bias of the output map.
+        parts = [
+            self.node("Reshape", one, "texts") for one in (query, self.product(layer.key, x), self.product(layer.value, x))
+        ]
+        extra = ["", "", bias] if bias else []
+        y = self.flat(self.node("MultiHeadAttention", *parts, *extra, domain=FUSED, num_heads=self.architecture.heads))
+        carried = self.weights[f"{layer.out}.weight"].astype(np.float64) @ self.weights[f"{layer.value}.bias"]
+        shift = self.weight(f"{layer.out}.bias", self.weights[f"{layer.out}.bias"] + carried)
+        x = self.norm(layer.out_norm, self.node("Add", self.node("Add", self.product(layer.out, y), shift), x))
+        inner, inner_bias = self.own(f"{layer.inner}.weight", turned=True), self.own(f"{layer.inner}.bias")
+        y = self.product(layer.outer, self.node("Gelu", self.node("Gemm", x, inner, inner_bias), domain=FUSED))
+        return self.norm(layer.outer_norm, self.node("Add", self.node("Add", y, self.own(f"{layer.outer}.bias")), x))
+
+    def product(self, name: str, x: str) -> str:
+        return self.node("MatMul", x, self.own(f"{name}.weight", turned=True))
+
+    def flat(self, x: str) -> str:
+        return self.node("Reshape", x, self.number("flat", [-1, self.architecture.width]))
 
     def norm(self, name: str, x: str) -> str:
         scale, shift = self.own(f"{name}.weight"), self.own(f"{name}.bias")
         return self.node("LayerNormalization", x, scale, shift, axis=-1, epsilon=self.architecture.eps)
-
-    def read(self, x: str, place: str, table: str) -> None:
-        """Name what stands at ``place``."""
-        if table == "state":
-            self.node("Identity", x, name=place)
-        elif table == "first":
-            self.node("Gather", x, self.scalar("zero"), name=place, axis=1)
-        else:
-            kind = "ReduceMax" if table == "max" else "ReduceMean"
-            self.node(kind, x, self.number("n1", [1]), name=place, keepdims=0)
-
-    def scalar(self, name: str) -> str:
-        from onnx import numpy_helper
-
-        if not any(constant.name == name for constant in self.constants):
-            self.constants.append(numpy_helper.from_array(np.asarray(0, dtype=np.int64), name))
-        return name

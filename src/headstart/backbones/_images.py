@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from headstart.backbone import Card, Network, Tap, feature_taps, tap_named
 from headstart.backbones import _convnet, _photos
 from headstart.backbones._convnet import Architecture
 from headstart.backbones._photos import Preprocess
+from headstart.backbones._sessions import opened, started, threads
 from headstart.errors import NotAdmissible, RunError
 from headstart.features import Features
 
@@ -24,7 +24,6 @@ from headstart.features import Features
 BATCH = 8
 FORMAT = 1  # of the graphs; part of every fingerprint
 SLIM_SIDE = 96
-SESSIONS = 8  # held open; a run reads a handful of backbones, more would only hold memory
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,44 +158,21 @@ class _Random:
         return _convnet.initial(self.architecture, seed)
 
 
-_open: dict[tuple[str, str, int], Any] = {}
-
-
 def session(backbone: ImageBackbone, tap: str = "") -> Any:
     """The open ONNX Runtime session of ``backbone``: pooled rows of every tap, or the whole state at ``tap``.
 
     Its input ``images`` is always (8, side, side, 3) uint8.
     """
-    key = (backbone.fingerprint, tap, threads())
-    if key not in _open:
-        while len(_open) >= SESSIONS:
-            _open.pop(next(iter(_open)))
-        if tap:
-            from headstart.backbones._convnet_onnx import cut, state_name
-
-            content = cut(_model(backbone), state_name(tap), batch=BATCH).SerializeToString()
-        else:
-            content = _graph_bytes(backbone)
-        _open[key] = _session(content)
-    return _open[key]
+    return opened((backbone.fingerprint, tap, threads()), lambda: started(_content(backbone, tap), inside=threads()))
 
 
-def threads() -> int:
-    """Threads inside one operator: ``HEADSTART_THREADS``, else two at most (more do not pay on small networks)."""
-    asked = os.environ.get("HEADSTART_THREADS", "")
-    return max(1, int(asked)) if asked.isdigit() else min(2, os.cpu_count() or 1)
+def _content(backbone: ImageBackbone, tap: str) -> bytes:
+    if not tap:
+        return _graph_bytes(backbone)
+    from headstart.backbones._convnet_onnx import cut, state_name
 
-
-def _session(content: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Idle threads sleep instead of spinning: photos are decoded beside, and often there is other work too.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    content: bytes = cut(_model(backbone), state_name(tap), batch=BATCH).SerializeToString()
+    return content
 
 
 def _model(backbone: ImageBackbone) -> Any:

@@ -81,7 +81,7 @@ class _Opened:
         found: list[np.ndarray] = [np.zeros(0)] * len(inputs)
         for split in (False, True):
             places = np.flatnonzero(words == split)
-            for place, part in zip(places, self.bodies([inputs[i] for i in places]).parts(), strict=True):
+            for place, part in zip(places, self.bodies([inputs[int(i)] for i in places]).parts(), strict=True):
                 found[place] = part
         return Features(np.concatenate(found), np.concatenate([[0], np.cumsum([len(part) for part in found])]))
 
@@ -123,7 +123,9 @@ def _open(file: Path, stamp: int) -> _Opened:
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises plain Exception
-        raise NotAdmissible(f"{file} is not a tokenizer file: {error}. One that the tokenizers library wrote is needed.") from error
+        raise NotAdmissible(
+            f"{file} is not a tokenizer file: {error}. The tokenizer.json that the tokenizers library writes is needed."
+        ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     probe = tokenizer.encode("a")
@@ -149,12 +151,11 @@ def _bytes(text: str | tuple[str, ...]) -> int:
 
 def _framed(bodies: Features, opened: _Opened, room: int) -> tuple[np.ndarray, np.ndarray]:
     """Special pieces around every chunk: rows (pieces, 2), and how many of them each text has."""
-    starts, sizes = bodies.offsets[:-1], np.diff(bodies.offsets)
+    sizes = np.diff(bodies.offsets)
     texts = np.arange(len(sizes))
     if (sizes > room).any():
-        cut = [_cuts(bodies.rows[start : start + size, 1], room) for start, size in zip(starts, sizes, strict=True)]
-        texts = np.repeat(texts, [len(one) for one in cut])
-        starts, sizes = (np.concatenate(part) for part in zip(*((s + c[:, 0], c[:, 1]) for s, c in zip(starts, cut, strict=True))))
+        cut = [_cuts(part[:, 1], room) for part in bodies.parts()]
+        texts, sizes = np.repeat(texts, [len(one) for one in cut]), np.concatenate(cut)
     before, after = len(opened.before), len(opened.after)
     lengths = sizes + before + after
     ends = np.cumsum(lengths)
@@ -172,7 +173,7 @@ def _framed(bodies: Features, opened: _Opened, room: int) -> tuple[np.ndarray, n
 
 
 def _cuts(markers: np.ndarray, room: int) -> np.ndarray:
-    """(start, size) of each chunk of a text: at word borders, none over ``room``, about equally long."""
+    """Pieces in each chunk of a text: cut at word borders, none over ``room``, about equally long."""
     total, at, found = len(markers), 0, []
     borders = np.flatnonzero(markers == BEGINS)
     while total - at > room:
@@ -180,9 +181,9 @@ def _cuts(markers: np.ndarray, room: int) -> np.ndarray:
         near = borders[(borders > at) & (borders <= at + room)]
         # A single word may be longer than the model reads: then the cut goes through it.
         stop = int(near[np.abs(near - ideal).argmin()]) if len(near) else at + room
-        found.append((at, stop - at))
+        found.append(stop - at)
         at = stop
-    return np.asarray([*found, (at, total - at)], dtype=np.int64)
+    return np.asarray([*found, total - at], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,11 +212,15 @@ class Layout:
         lengths = np.diff(np.append(starts, len(markers)))
         return cls(starts, lengths, np.searchsorted(offsets, starts, side="right") - 1, words, ended[offsets])
 
+    def spread(self, chunks: np.ndarray) -> np.ndarray:
+        """Where the pieces of ``chunks``, all of one length, lie: (chunks × length,)."""
+        return (self.starts[chunks][:, None] + np.arange(self.lengths[chunks[0]])).ravel()
+
     def batches(self, budget: int) -> Iterator[np.ndarray]:
         """Chunks of one exact length, as many as hold ``budget`` pieces together, the longest first."""
         order = np.argsort(-self.lengths, kind="stable")
         sizes, firsts = np.unique(-self.lengths[order], return_index=True)
-        for size, first, last in zip(-sizes, firsts, np.append(firsts[1:], len(order)), strict=True):
+        for size, first, last in zip(-sizes, firsts, [*firsts[1:], len(order)], strict=False):
             step = max(1, budget // int(size))
             for start in range(first, last, step):
                 yield order[start : min(start + step, last)]

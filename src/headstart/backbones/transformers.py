@@ -1,31 +1,47 @@
-"""Image encoders of the transformers library, from a local folder.
+"""Image and text encoders of the transformers library, from a local folder.
 
 The folder is what ``save_pretrained`` writes: ``config.json``, ``model.safetensors`` and, with the exact preprocessing,
-``preprocessor_config.json``. Every hidden state is a tap. Names that are no folder are looked up on the hub only when
-``HEADSTART_ALLOW_HUB=1`` is set. Code that comes with a model is never run, pickled weights are never read.
+``preprocessor_config.json`` of an image encoder or ``tokenizer.json`` of a text encoder. Every hidden state is a tap. Names
+that are no folder are looked up on the hub only when ``HEADSTART_ALLOW_HUB=1`` is set. Code that comes with a model is
+never run, pickled weights are never read.
 
-Prefer this over ``packaged`` for a stronger or a domain's own encoder; it is slower on a CPU.
+Prefer this over ``packaged`` for a stronger or a domain's own encoder. Text encoders like BERT, RoBERTa and MPNet are as
+fast as packaged ones, can be cut at every layer and need no transformers library; all others run slower on a CPU.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from headstart import _io
 from headstart._events import emit
 from headstart.backbone import Card
-from headstart.backbones import Listing
+from headstart.backbones import Listing, _encoder
 from headstart.backbones._eager import BATCH, EagerBackbone, hidden_taps, pooled
+from headstart.backbones._eager_texts import BATCH as TEXT_BATCH
+from headstart.backbones._eager_texts import EagerTextBackbone, text_taps
 from headstart.backbones._photos import Preprocess
+from headstart.backbones._pieces import FIRST, Pieces
+from headstart.backbones._texts import TextBackbone, text_backbone
 from headstart.errors import MissingExtra, NotAdmissible
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG, PREPROCESSOR, TOKENIZER = "config.json", "preprocessor_config.json", "tokenizer.json"
+# Where a text folder says how many pieces are read at once, and under which name.
+LIMITS = (
+    (CONFIG, "max_position_embeddings"),
+    ("tokenizer_config.json", "model_max_length"),
+    ("sentence_bert_config.json", "max_seq_length"),
+)
+LONGEST = 512  # pieces read at once at most: attention's work grows with the square of them
 RESAMPLE = {0: "NEAREST", 1: "LANCZOS", 2: "BILINEAR", 3: "BICUBIC", 4: "BOX", 5: "HAMMING"}  # Pillow's numbers
 
 
@@ -36,33 +52,19 @@ class Transformers:
         """Nothing: folders are named by the user (``transformers:path/to/folder``), not listed."""
         return ()
 
-    def load(self, name: str) -> EagerBackbone:
+    def load(self, name: str) -> EagerBackbone | EagerTextBackbone | TextBackbone:
         """The encoder in the folder ``name``. ``MissingExtra`` without the library, ``NotAdmissible`` for a pickle."""
-        if find_spec("transformers") is None:
-            raise MissingExtra(
-                f"'transformers:{name}' needs the transformers library, which is not installed. "
-                "Bring it with: pip install 'headstart[transformers]'"
-            )
         folder = _folder(name)
         files = _weight_files(folder)
         config = _io.read_json(folder / CONFIG)
+        if _reads_text(folder, config):
+            return _text(name, folder, files, config)
+        _need_library(name)
         preprocess = _preprocess(folder)
-        hashes = [_io.digest(file.read_bytes()) for file in files]
         build = _Build(folder)
         widths = _widths(build, preprocess.side)
-        count, size = _count(files), sum(file.stat().st_size for file in files)
-        card = Card(
-            name=f"transformers:{name}",
-            kind="image",
-            trained_on="not stated in the folder",
-            licence="not stated in the folder",
-            parameters=count,
-            weights_bytes=size,
-            preprocessing=preprocess.spec(),
-            origin=f"transformers folder {folder.name} ({config.get('model_type', 'unknown type')})",
-            notes="Taps are hidden states, averaged over tokens or places.",
-        )
-        mark = _io.fingerprint(["transformers", BATCH, config, preprocess.spec(), hashes])
+        card = _card(name, folder, files, config, kind="image", preprocessing=preprocess.spec())
+        mark = _io.fingerprint(["transformers", BATCH, config, preprocess.spec(), _hashes(files)])
         return EagerBackbone(card, hidden_taps(widths), mark, True, preprocess, build, read)
 
 
@@ -76,6 +78,54 @@ def read(module: Any, x: Any) -> dict[str, Any]:
     return {**hidden, "head": pooled(found.last_hidden_state)}
 
 
+def read_text(module: Any, x: Any) -> list[Any]:
+    """The state at every place, the embedding first, of pieces (n, length) that are all read."""
+    import torch
+
+    found = module(input_ids=x, attention_mask=torch.ones_like(x), output_hidden_states=True)
+    return [*found.hidden_states[:-1], found.last_hidden_state]
+
+
+def _reads_text(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether the encoder in ``folder`` reads texts: it has a tokenizer, or a vocabulary, and no image preprocessing."""
+    if (folder / PREPROCESSOR).is_file():
+        return False
+    if (folder / TOKENIZER).is_file():
+        return True
+    if "vocab_size" in config:
+        raise NotAdmissible(
+            f"{folder} holds no {TOKENIZER}, so how the encoder cuts texts into pieces is not known. "
+            "Save it beside the model: AutoTokenizer.from_pretrained(...).save_pretrained(folder)."
+        )
+    return False
+
+
+def _text(name: str, folder: Path, files: list[Path], config: Mapping[str, Any]) -> EagerTextBackbone | TextBackbone:
+    """A text encoder: as this package runs it where it is of a known family, else as the library does."""
+    digest = _io.digest((folder / TOKENIZER).read_bytes())
+    if Pieces(_At(folder / TOKENIZER), LONGEST).prepare(["a"]).rows[0, 1] != FIRST:
+        raise NotAdmissible(
+            f"The tokenizer in {folder} puts no special piece before a text, as encoders like BERT do. "
+            "An encoder is needed, not a model that writes text."
+        )
+    architecture = _encoder.described(config)
+    known = architecture is not None and _fits(architecture, files)
+    limit = min(_limit(folder), architecture.longest if architecture else LONGEST)
+    if not known:
+        _need_library(name)
+        build = _Build(folder)
+        widths, limit = _text_widths(build, limit)
+    pieces = Pieces(_At(folder / TOKENIZER), limit)
+    card = _card(name, folder, files, config, kind="text", preprocessing={"tokenizer": digest, "pieces": limit})
+    if known and architecture is not None:
+        identity = _io.fingerprint([digest, _hashes(files)])
+        weights = _ReadText(architecture, tuple(files))
+        return text_backbone(architecture, pieces, weights, card=card, identity=identity, pretrained=True)
+    mark = _io.fingerprint(["transformers text", TEXT_BATCH, config, card.preprocessing, _hashes(files)])
+    vocabulary = int(config.get("vocab_size", 0))
+    return EagerTextBackbone(card, text_taps(widths), mark, True, vocabulary, pieces, build, read_text)
+
+
 @dataclass(frozen=True)
 class _Build:
     folder: Path
@@ -87,12 +137,16 @@ class _Build:
 
         logging.disable_progress_bar()  # the library prints nothing
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(self.folder, **local)
+        for name, value in vars(config).items():  # torch's one generator for all would make two fits side by side differ
+            if ("dropout" in name or name.endswith("_pdrop")) and isinstance(value, float):
+                setattr(config, name, 0.0)
         if seed is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                return AutoModel.from_config(AutoConfig.from_pretrained(self.folder, **local))
+                return _reader(AutoModel.from_config(config))
         model, report = AutoModel.from_pretrained(
-            self.folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **local
+            self.folder, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **local
         )
         # A pooler is often left out of published weights, and is not read here.
         missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
@@ -101,7 +155,12 @@ class _Build:
                 f"The weights in {self.folder} lack {len(missing)} that the model needs, such as '{missing[0]}'. "
                 "All of them are needed. Save the model again with save_pretrained."
             )
-        return model
+        return _reader(model)
+
+
+def _reader(model: Any) -> Any:
+    """The part that reads, of a model that reads and writes."""
+    return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
 def _widths(build: _Build, side: int) -> list[tuple[str, int]]:
@@ -113,6 +172,29 @@ def _widths(build: _Build, side: int) -> list[tuple[str, int]]:
     return [(name, row.shape[1]) for name, row in found.items()]
 
 
+def _text_widths(build: _Build, limit: int) -> tuple[list[tuple[str, int]], int]:
+    """(place, width) as they really come out, and how many pieces the encoder has positions for.
+
+    RoBERTa's relatives count positions from the number after the padding piece's, so they have some fewer than they say.
+    """
+    import torch
+
+    module = _checked(build).eval()
+    spare = int(getattr(module.config, "pad_token_id", None) or 0) + 1
+    for length in (limit, limit - spare):
+        try:
+            with torch.inference_mode():
+                found = read_text(module, torch.full((1, length), spare))
+        except (IndexError, RuntimeError, TypeError, AttributeError):
+            continue
+        if all(state.shape[:2] == (1, length) for state in found):
+            names = ["embedding", *(f"layer{number}" for number in range(1, len(found)))]
+            return [(name, int(state.shape[2])) for name, state in zip(names, found, strict=True)], length
+    raise NotAdmissible(
+        f"The model in {build.folder} does not give a state for every word piece. A text encoder like BERT is needed."
+    )
+
+
 def _checked(build: _Build) -> Any:
     try:
         return build(None)
@@ -121,15 +203,87 @@ def _checked(build: _Build) -> Any:
             raise
         raise NotAdmissible(
             f"transformers cannot build the model in {build.folder}: {str(error).splitlines()[0]} "
-            "An image encoder of a known type is needed; code from the folder is never run."
+            "An encoder of a known type is needed; code from the folder is never run."
         ) from error
+
+
+@dataclass(frozen=True)
+class _At:
+    file: Path
+
+    def __call__(self) -> Path:
+        return self.file
+
+
+@dataclass(frozen=True)
+class _ReadText:
+    """The arrays of a folder's encoder; the seed plays no part."""
+
+    architecture: _encoder.Architecture
+    files: tuple[Path, ...]
+
+    def __call__(self, seed: int) -> Mapping[str, np.ndarray]:
+        from safetensors.torch import load_file  # numpy has no bfloat16
+
+        arrays = {name: array.float().numpy() for file in self.files for name, array in load_file(file).items()}
+        return _encoder.fitting(self.architecture, arrays)
+
+
+def _fits(architecture: _encoder.Architecture, files: list[Path]) -> bool:
+    """Whether the files hold every weight of ``architecture``; only their heads are read."""
+    hollow = {name: np.broadcast_to(np.float32(0), shape) for name, shape in _shapes(files)}
+    try:
+        _encoder.fitting(architecture, hollow)
+    except NotAdmissible:
+        return False  # weights under older names, which the library knows
+    return True
+
+
+def _limit(folder: Path) -> int:
+    """Pieces that the encoder reads at once, special ones too: the least that its folder says."""
+    found = [LONGEST]
+    for file, key in LIMITS:
+        value = _io.read_json(folder / file).get(key) if (folder / file).is_file() else None
+        found += [value] if isinstance(value, int) and value > 0 else []
+    return min(found)
+
+
+def _card(
+    name: str, folder: Path, files: list[Path], config: Mapping[str, Any], *, kind: str, preprocessing: dict[str, Any]
+) -> Card:
+    ways = {"image": "averaged over tokens or places", "text": "over word pieces: mean, first and max; mean of each word"}
+    return Card(
+        name=f"transformers:{name}",
+        kind=kind,
+        trained_on="not stated in the folder",
+        licence="not stated in the folder",
+        parameters=sum(prod(shape) for _, shape in _shapes(files)),
+        weights_bytes=sum(file.stat().st_size for file in files),
+        preprocessing=preprocessing,
+        origin=f"transformers folder {folder.name} ({config.get('model_type', 'unknown type')})",
+        notes=f"Taps are hidden states, {ways[kind]}.",
+    )
+
+
+def _need_library(name: str) -> None:
+    if find_spec("transformers") is None:
+        raise MissingExtra(
+            f"'transformers:{name}' needs the transformers library, which is not installed. "
+            "Bring it with: pip install 'headstart[transformers]'"
+        )
+
+
+def _hashes(files: list[Path]) -> list[str]:
+    return [_io.digest(file.read_bytes()) for file in files]
 
 
 def _folder(name: str) -> Path:
     folder = Path(name).expanduser()
     if (folder / CONFIG).is_file():
         return folder
-    if folder.exists():
+    if not folder.exists():
+        _need_library(name)  # it brings the client of the hub
+    else:
         raise NotAdmissible(f"'{name}' holds no {CONFIG}; a folder that save_pretrained wrote is needed.")
     if os.environ.get("HEADSTART_ALLOW_HUB") != "1":
         raise NotAdmissible(
@@ -144,10 +298,9 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     emit("stage", f"looking up {name} on the hub")
+    small = {PREPROCESSOR, TOKENIZER, *(file for file, _ in LIMITS)}
     try:
-        return Path(
-            snapshot_download(name, allow_patterns=[CONFIG, PREPROCESSOR, "*.safetensors", "*.safetensors.index.json"])
-        )
+        return Path(snapshot_download(name, allow_patterns=[*small, "*.safetensors", "*.safetensors.index.json"]))
     except Exception as error:  # whatever the hub's client raises, the model is not here
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MissingExtra(
@@ -167,16 +320,16 @@ def _weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _count(files: list[Path]) -> int:
-    from math import prod
+def _shapes(files: list[Path]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every array; only the heads of the files are read."""
+    from safetensors import SafetensorError, safe_open
 
-    from safetensors import safe_open
-
-    total = 0
     for file in files:
-        with safe_open(file, framework="np") as tensors:
-            total += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    return total
+        try:
+            with safe_open(file, framework="np") as arrays:
+                yield from ((name, tuple(arrays.get_slice(name).get_shape())) for name in arrays.keys())  # noqa: SIM118
+        except SafetensorError as error:
+            raise NotAdmissible(f"{file} is damaged: {error}. Copy or download it again.") from error
 
 
 def _preprocess(folder: Path) -> Preprocess:

@@ -50,6 +50,7 @@ from headstart.cli._data import (
 from headstart.errors import HeadstartError, ProblemError
 
 if TYPE_CHECKING:
+    from headstart.problem import Problem
     from headstart.run import Run
 
 app = typer.Typer(
@@ -115,7 +116,7 @@ def transfer(
         )
         # New tables are read with the columns that this one was read with.
         run.note(inputs=list(problem.train.items.memo.get("columns", where.inputs)))
-    console.answer(_outcome(run), _told(run, problem.kind))
+    console.answer(_outcome(run), _told(run, problem))
 
 
 @app.command()
@@ -244,7 +245,7 @@ def estimate(
 @app.command()
 def predict(
     run: RunFolder,
-    new_data: Annotated[str, typer.Argument(metavar="NEW_DATA", help="Folder, image, table or .npz without labels.")],
+    new_data: Annotated[str, typer.Argument(metavar="NEW_DATA", help="Folder, image, table, text or .npz without labels.")],
     out: Annotated[str, typer.Option(help="File to write, .csv or .jsonl; '-' writes CSV to stdout.")] = "-",
     proba: Annotated[bool, typer.Option("--proba/--no-proba", help="Also the probability of every class.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Leave cells as they are: no ' before = + - @ in CSV.")] = False,
@@ -257,7 +258,7 @@ def predict(
 ) -> None:
     """Answer for new data with a run's predictor.
 
-    One line an item: name, prediction, confidence.
+    One line an item: name, prediction, confidence. Where words have tags, one line a word; with .jsonl one a sentence.
 
     Text cells of a CSV that a spreadsheet would run as a formula (they begin with = + - @, tab or return) get a leading '.
     """
@@ -272,7 +273,8 @@ def predict(
         opened = Run.open(run)
         predictor, about = opened.predictor, _io.read_json(opened.folder / "run.json")
         columns = tuple(inputs or about.get("inputs") or ())
-        examples = read_examples(new_data, reader=reader, options=Options(inputs=columns), strict=strict)
+        options, task = Options(inputs=columns), predictor.task.name
+        examples = read_examples(new_data, reader=reader, options=options, strict=strict, task=task)
         learned = about.get("problem", {}).get("kind", examples.kind)
         if examples.kind != learned:
             raise ProblemError(
@@ -414,7 +416,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _plural(kind: str) -> str:
-    return {"numbers": "rows of numbers", "image": "images"}.get(kind, f"{kind} items")
+    return {"numbers": "rows of numbers", "image": "images", "text": "texts"}.get(kind, f"{kind} items")
 
 
 def _raise_if(error: Exception, words: Sequence[str]) -> None:
@@ -428,7 +430,7 @@ def _outcome(run: Run) -> dict[str, Any]:
     return {"run": str(run.folder), "verdict": run.verdict, "predictor": shipped, "report": str(report)}
 
 
-def _told(run: Run, kind: str) -> list[str]:
+def _told(run: Run, problem: Problem) -> list[str]:
     """The end of a transfer, for the eye."""
     outcome, verdict = _outcome(run), run.verdict
     told = [verdict.sentence]
@@ -437,6 +439,7 @@ def _told(run: Run, kind: str) -> list[str]:
             told.append(line)
     told.append("")
     if outcome["predictor"]:
-        new = {"image": "new_photos/", "numbers": "new_rows.csv"}.get(kind, "new_data")
+        new = {"image": "new_photos/", "numbers": "new_rows.csv", "text": "new_texts.csv"}.get(problem.kind, "new_data")
+        new = "new_sentences.txt" if problem.task.unit == "word" else new
         told += [f"Ships:   {verdict.ships}", f"Predict: headstart predict {shlex.quote(outcome['run'])} {new}"]
     return [*told, f"Report:  {outcome['report']}"]

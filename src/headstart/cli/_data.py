@@ -17,20 +17,30 @@ if TYPE_CHECKING:
     from headstart.readers import Options
 
 Data = Annotated[
-    str, typer.Argument(metavar="PATH", help="Folder of class folders, table (CSV, TSV, Parquet, JSONL) or .npz.")
+    str,
+    typer.Argument(
+        metavar="PATH", help="Folder of class folders, table (CSV, TSV, Parquet, JSONL), files of tagged words, or .npz."
+    ),
 ]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Folder that `headstart transfer` wrote.")]
-Reader = Annotated[str, typer.Option(help="folder, table or arrays; by default what the path looks like.")]
-Task = Annotated[str, typer.Option(help="classification, multi_label or regression; by default what the labels look like.")]
-Label = Annotated[str | None, typer.Option(help="Column with the labels (default: 'label' or 'target').")]
+Reader = Annotated[str, typer.Option(help="folder, table, conll or arrays; by default what the path looks like.")]
+Task = Annotated[
+    str,
+    typer.Option(help="classification, multi_label, regression or token_labels; by default what the labels look like."),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(help="Column with the labels (default: 'label' or 'target'); its number in files of tagged words."),
+]
 Inputs = Annotated[
-    list[str] | None, typer.Option("--input", "--inputs", help="Column with image paths or numbers; repeatable.")
+    list[str] | None,
+    typer.Option("--input", "--inputs", "--text", help="Column with texts, image paths or numbers; repeatable."),
 ]
 Split = Annotated[str | None, typer.Option(help="Column that says train, valid or test (default: 'split').")]
 Block = Annotated[str | None, typer.Option(help="Column of what must stay together: patient, speaker, day.")]
 Slices = Annotated[list[str] | None, typer.Option("--slice", help="Column by which scores are also reported; repeatable.")]
 Metric = Annotated[
-    str | None, typer.Option(help="accuracy, balanced_accuracy, macro_f1, micro_f1 or r2, as the task has it.")
+    str | None, typer.Option(help="accuracy, balanced_accuracy, macro_f1, micro_f1, span_f1 or r2, as the task has it.")
 ]
 Weights = Annotated[str | None, typer.Option(help="'balanced' weighs rare classes up in training.")]
 Backbones = Annotated[list[str] | None, typer.Option("--backbone", help="Pre-trained model to consider; repeatable.")]

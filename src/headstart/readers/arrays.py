@@ -1,7 +1,8 @@
-"""Arrays in memory, and .npz files of them."""
+"""Arrays and lists in memory, and .npz files of arrays."""
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import ProblemError, UnknownName
-from headstart.readers import PARTS, Found, Options
+from headstart.readers import IMAGE_SUFFIXES, PARTS, TEXT_SUFFIXES, Found, Options
+from headstart.readers._files import document
 
 
 def read(path: str | Path, options: Options = Options()) -> Found:  # noqa: B008 (frozen)
@@ -48,9 +50,11 @@ def from_arrays(
 ) -> Found:
     """What stands in ``X`` and ``y``.
 
-    ``X`` is (n, d) numbers, (n, H, W) or (n, H, W, 3 or 4) uint8 images, or a list of image paths, file contents or uint8
-    arrays. ``y`` has one label an item (text, number, or a tuple for several labels); a 0/1 table (n, C) becomes tuples
-    of column numbers. ``parts`` holds train, valid or test an item. ``kind`` overrides what the shape says.
+    ``X`` is (n, d) numbers; (n, H, W) or (n, H, W, 3 or 4) uint8 images; a list of image paths, file contents or uint8
+    arrays; a list of texts (strings that mostly neither end like image files nor name a file); or a list of sentences, each
+    a list of words. ``y`` has one label an item (text, number, or a tuple for several labels, or for the tags of words); a
+    0/1 table (n, C) becomes tuples of column numbers. ``parts`` holds train, valid or test an item. ``kind`` overrides what
+    the shape says.
     """
     inputs, guessed = _inputs(X)
     count = len(inputs)
@@ -63,8 +67,8 @@ def from_arrays(
     return Found(
         kind=kind or guessed,
         inputs=inputs,
-        names=tuple(names) if names is not None else _names(inputs),
-        targets=None if y is None else _labels(y),
+        names=tuple(names) if names is not None else _names(inputs, kind or guessed),
+        targets=None if y is None else _labels(y, tags=(kind or guessed) == "text" and isinstance(inputs[0], tuple)),
         parts=("",) * count if parts is None else tuple(_part(part) for part in parts),
         blocks=None if blocks is None else _words(blocks),
         slices={name: _words(values) for name, values in (slices or {}).items()},
@@ -74,15 +78,17 @@ def from_arrays(
 
 def _inputs(X: Any) -> tuple[Sequence[Any], str]:
     if isinstance(X, (list, tuple)) and X and isinstance(X[0], (str, Path, bytes)):
-        return list(X), "image"
+        return _strings(list(X))
     if isinstance(X, (list, tuple)) and X and isinstance(X[0], np.ndarray) and X[0].ndim > 1:
         return list(X), "image"
+    if _sentences(X):
+        return [tuple(map(str, words)) for words in X], "text"
     try:
         table = np.asarray(X)
     except ValueError as error:
         raise ProblemError(f"X is no array: {error}. Rows of equal length, or a list of images, are needed.") from error
     if table.ndim == 1 and table.dtype.kind in "OU" and len(table) and isinstance(table[0], (str, Path, bytes)):
-        return [path if isinstance(path, (Path, bytes)) else str(path) for path in table], "image"
+        return _strings([path if isinstance(path, (Path, bytes)) else str(path) for path in table])
     if table.ndim in (3, 4):
         if table.dtype != np.uint8:
             raise ProblemError(f"X holds images of type {table.dtype}; uint8 in 0..255 is needed. Scale and convert them.")
@@ -95,12 +101,40 @@ def _inputs(X: Any) -> tuple[Sequence[Any], str]:
         raise ProblemError(f"X holds values that are no numbers ({str(error)[:80]}). Encode or remove them.") from error
 
 
-def _names(inputs: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(str(raw) if isinstance(raw, (str, Path)) else f"item {i + 1}" for i, raw in enumerate(inputs))
+def _strings(values: list[Any]) -> tuple[list[Any], str]:
+    """Texts, or paths and contents of images."""
+    if all(isinstance(value, Path) and value.name.lower().endswith(TEXT_SUFFIXES) for value in values):
+        return [_read_text(path) for path in values], "text"
+    strings = [value for value in values[:100] if isinstance(value, str)]
+    paths = sum(value.strip().lower().endswith(IMAGE_SUFFIXES) or os.path.isfile(value) for value in strings)
+    return values, "text" if paths < len(strings) / 2 else "image"
 
 
-def _labels(y: Any) -> np.ndarray:
+def _read_text(path: Path) -> str:
+    try:
+        return document(path)
+    except ProblemError as error:
+        raise ProblemError(f"{path} {error}. Repair it, or leave it out.") from error
+
+
+def _sentences(X: Any) -> bool:
+    """Whether X is a list, or an array of objects, of lists of words."""
+    if not isinstance(X, (list, tuple)) and not (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
+        return False
+    words = [isinstance(one, (list, tuple)) or (isinstance(one, np.ndarray) and one.ndim == 1) for one in X]
+    return len(X) > 0 and all(words) and all(isinstance(word, str) for one in X for word in one) and any(map(len, X))
+
+
+def _names(inputs: Sequence[Any], kind: str) -> tuple[str, ...]:
+    paths = (str, Path) if kind == "image" else Path
+    return tuple(str(raw) if isinstance(raw, paths) else f"item {i + 1}" for i, raw in enumerate(inputs))
+
+
+def _labels(y: Any, *, tags: bool = False) -> np.ndarray:
+    """``tags``: each label is a list with one tag a word."""
     values = list(y) if isinstance(y, (list, tuple)) else list(np.asarray(y))
+    if tags:
+        values = [one.tolist() if isinstance(one, np.ndarray) and one.ndim else one for one in values]
     if values and isinstance(values[0], np.ndarray):
         table = np.asarray(y)
         if not np.isin(table, (0, 1)).all():

@@ -60,19 +60,21 @@ def predict(records: Records) -> str:
         return "<p>There is no predictor in this run, so it cannot predict yet.</p>" if records.run else ""
     name = _page.visible(records.folder)
     folder = shlex.quote(name)
-    new = {"image": "photos/", "numbers": "rows.csv", "text": "texts.csv"}.get(str(records.problem.get("kind")), "new/")
-    shell = (
-        f"headstart predict {folder} {new}\nheadstart predict {folder} {new} --json\nheadstart export {folder} --format onnx"
-    )
-    return (
-        f"<p>From the folder that holds this run:</p>{_page.code(shell)}<p>In Python:</p>{_page.code(_snippet(name, new))}"
-    )
+    kind = str(records.problem.get("kind"))
+    new = {"image": "photos/", "numbers": "rows.csv", "text": "texts.csv"}.get(kind, "new/")
+    new = "sentences.txt" if records.task == "token_labels" else new
+    shell = f"headstart predict {folder} {new}\nheadstart predict {folder} {new} --json"
+    if kind != "text":  # one file holds no tokeniser
+        shell += f"\nheadstart export {folder} --format onnx"
+    code = _page.code(_snippet(records, name, new))
+    return f"<p>From the folder that holds this run:</p>{_page.code(shell)}<p>In Python:</p>{code}"
 
 
-def _snippet(name: str, new: str) -> str:
+def _snippet(records: Records, name: str, new: str) -> str:
+    task = ", task='token_labels'" if records.task == "token_labels" else ""
     return (
         f"import headstart\n\npredictor = headstart.Run.open({name!r}).predictor\n"
-        f"answers = predictor.predict(headstart.read_examples({new!r}))"
+        f"answers = predictor.predict(headstart.read_examples({new!r}{task}))"
     )
 
 

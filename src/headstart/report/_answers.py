@@ -13,6 +13,7 @@ from headstart.report._records import Records
 
 _CLASSES = 30  # as many as a matrix shows legibly
 _VALUES = 30
+_FOLDED = 300  # classes with a higher recall that are there when asked for
 _PHOTOS = 24
 _MARKUP = 500_000  # characters that pictures may take
 
@@ -43,15 +44,18 @@ def recall(records: Records) -> str:
     scale, sides = _svg.Scale(0.0, 1.0, 3, 97), (records.side(arm), records.side(other))
     order = sorted((c for c in range(len(classes)) if table[c].sum()), key=lambda c: (ours[c] or 0.0, c))
     rows = []
-    for c in order[:_VALUES]:
+    for c in order[: _VALUES + _FOLDED]:
         cells = [_page.text(classes[c]), _page.counted(table[c].sum()), _page.number(ours[c])]
         cells += [_svg.pair(scale, ours[c], theirs[c], sides=sides)]
         cells += ([_page.number(theirs[c])] if other else []) + [_page.number(precision[c])]
         rows.append(cells)
     head = ["Class", "Exam", "Recall", _svg.ruler(scale), *(["Other finalist"] if other else []), "Precision"]
-    rest = f"{len(order) - _VALUES} more classes have a higher recall." if len(order) > _VALUES else ""
-    label = f"Recall and precision of {_page.text(arm)}; the lowest recall first"
-    return _page.table(head, rows, numeric="-nnwnn" if other else "-nnwn", label=label) + _page.note(rest)
+    label, numeric = f"Recall and precision of {_page.text(arm)}; the lowest recall first", "-nnwnn" if other else "-nnwn"
+    shown, rest = _page.table(head, rows[:_VALUES], numeric=numeric, label=label), len(order) - _VALUES
+    if rest <= 0:
+        return shown
+    told = f"{_page.plural(rest, 'more class has', 'more classes have')} a higher recall"
+    return shown + _page.folded(told, _page.table(head, rows[_VALUES:], numeric=numeric))
 
 
 def slices(records: Records) -> str:
@@ -71,11 +75,13 @@ def slices(records: Records) -> str:
 
 
 def mistakes(records: Records) -> str:
-    """The items that went wrong with the most confidence, as pictures."""
+    """The items that went wrong with the most confidence, as pictures or as texts."""
     figures: list[str] = []
+    texts = records.problem.get("kind") == "text"
     room = _MARKUP
     for one in records.mistakes[:_PHOTOS]:
-        figure = _figure(one, sure=records.task != "regression")  # a number comes with no confidence
+        # A number comes with no confidence.
+        figure = _figure(one, sure=records.task != "regression", limit=200 if texts else 40)
         room -= len(figure)
         if room < 0:
             break
@@ -83,25 +89,29 @@ def mistakes(records: Records) -> str:
     if not figures:
         return ""
     left = len(records.mistakes) - len(figures)
-    return f'<div class="photos">{"".join(figures)}</div>' + _page.note(f"{left} more are not shown." if left > 0 else "")
+    words = f"{left} more are not shown. " if left > 0 else ""
+    if records.task == "token_labels":
+        words += "Under each: what was answered, how sure it was of the wrong words, and the truth, where the two differ."
+    return f'<div class="{"texts" if texts else "photos"}">{"".join(figures)}</div>' + _page.note(words)
 
 
-def _figure(one: Mapping[str, Any], *, sure: bool) -> str:
+def _figure(one: Mapping[str, Any], *, sure: bool, limit: int) -> str:
     share = one.get("confidence")
     how = f" ({_page.number(100 * share, decimals=0)} %)" if sure and isinstance(share, (int, float)) else ""
     return (
         f'<figure><div class="shown">{_page.picture(one.get("html") or "")}</div><figcaption>'
-        f'<b>{_answer(one.get("answer"))}</b>{how}<br><span class="truth">truth: {_answer(one.get("truth"))}</span>'
+        f"<b>{_answer(one.get('answer'), limit)}</b>{how}<br>"
+        f'<span class="truth">truth: {_answer(one.get("truth"), limit)}</span>'
         f"<small>{_page.text(one.get('name') or '', limit=40)}</small></figcaption></figure>"
     )
 
 
-def _answer(value: Any) -> str:
+def _answer(value: Any, limit: int) -> str:
     if isinstance(value, float):
         return _page.number(value)
     if isinstance(value, (list, tuple)):
         return ", ".join(_page.text(part, limit=32) for part in value[:12]) or "none of them"
-    return _page.text(value, limit=40)
+    return _page.text(value, limit=limit)
 
 
 def _counts(records: Records) -> tuple[str, np.ndarray, tuple[str, ...]] | None:
@@ -136,7 +146,9 @@ def _matrix(table: np.ndarray, classes: Sequence[str]) -> str:
     body = []
     for c, name in enumerate(classes):
         total = table[c].sum()
-        cells = "".join(_cell(table[c, a], table[c, a] / total if total else 0.0, right=a == c) for a in range(len(classes)))
+        cells = "".join(
+            _page.cell(table[c, a], table[c, a] / total if total else 0.0, right=a == c) for a in range(len(classes))
+        )
         body.append(f'<tr><th scope="row">{_page.text(name, limit=22)}</th>{cells}</tr>')
     small = " small" if len(classes) > 16 else ""
     return (
@@ -145,13 +157,6 @@ def _matrix(table: np.ndarray, classes: Sequence[str]) -> str:
         "<caption><span>Rows are the truth, columns the answers; mean counts over seeds</span></caption>"
         f'<thead><tr><th scope="col">truth ╲ answer</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
     )
-
-
-def _cell(count: float, share: float, *, right: bool) -> str:
-    if count <= 0 and not right:
-        return '<td class="zero">·</td>'
-    kinds = " ".join(kind for kind, on in (("right", right), ("dark", share > 0.55)) if on)
-    return f'<td{f" class={kinds!r}" if kinds else ""} style="--v:{0.08 + 0.87 * share:.2f}">{_page.counted(count)}</td>'
 
 
 def _confused(table: np.ndarray, classes: Sequence[str]) -> str:

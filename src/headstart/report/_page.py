@@ -138,6 +138,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: str = 
     )
 
 
+def cell(count: float, share: float, *, right: bool) -> str:
+    """A cell of a matrix of counts, the darker the larger its ``share`` of the row."""
+    if count <= 0 and not right:
+        return '<td class="zero">·</td>'
+    kinds = " ".join(kind for kind, on in (("right", right), ("dark", share > 0.55)) if on)
+    return f'<td{f" class={kinds!r}" if kinds else ""} style="--v:{0.08 + 0.87 * share:.2f}">{counted(count)}</td>'
+
+
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
     """A strip of small named figures."""
     inner = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in pairs if value)
@@ -215,10 +223,13 @@ class _Known(HTMLParser):
     """Keeps the elements that show one item and forgets the rest, scripts and styles with their text."""
 
     TAGS = frozenset(
-        ("img", "figure", "figcaption", "span", "div", "p", "pre", "code", "mark", "b", "i", "em", "strong", "br")
+        ("img", "figure", "figcaption", "span", "div", "p", "pre", "code", "mark", "b", "i", "em", "strong", "small", "br")
     ) | {*("ul", "ol", "li", "table", "tbody", "thead", "tr", "th", "td")}
     VOID = frozenset(("img", "br"))
     ATTRIBUTES = frozenset(["alt", "title", "width", "height", "colspan", "rowspan"])
+    VALUES = frozenset(  # the classes of a shown text, and the direction of writing
+        [("dir", "auto"), *(("class", name) for name in ("text", "tagged", "right", "missed", "false", "wrong"))]
+    )
     IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=\s]+\Z")
 
     def __init__(self) -> None:
@@ -232,7 +243,7 @@ class _Known(HTMLParser):
             self.dropped += 1
         if tag not in self.TAGS or self.dropped:
             return
-        kept = [(name, value or "") for name, value in attrs if name in self.ATTRIBUTES]
+        kept = [(name, value or "") for name, value in attrs if name in self.ATTRIBUTES or (name, value) in self.VALUES]
         source = dict(attrs).get("src") or ""
         if tag == "img":
             if not self.IMAGE.match(source):

@@ -15,7 +15,13 @@ from headstart.features import Profile
 
 FORMAT = 1
 _STAGES = ("ranking", "profile", "choice", "evidence", "verdict", "mistakes", "plan")
-_METRICS = {"r2": "R²", "macro_f1": "macro F1", "micro_f1": "micro F1"}
+_METRICS = {
+    "r2": "R²",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "span_f1": "span F1",
+    "macro_span_f1": "macro span F1",
+}
 ODD = (
     HeadstartError,
     LookupError,

@@ -123,6 +123,21 @@ table.heat{width:auto;border-collapse:separate;border-spacing:2px;font-size:.8re
 .photos .truth{color:var(--soft)}
 .photos b{font-weight:650}
 .photos small{color:var(--soft);display:block;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
+.texts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,21rem),1fr));gap:1.3rem 1.6rem;margin:0 0 .8rem}
+.texts>figure{margin:0;font-size:.88rem;line-height:1.45;min-width:0}
+.texts .shown{max-height:none;min-height:0;padding:.6rem .8rem;border-left:3px solid var(--rule)}
+.texts p{margin:0;max-width:none;font:1rem/1.5 SERIF;white-space:pre-line}
+.texts p.tagged{line-height:1.75}
+.texts figcaption{padding-top:.4rem}
+.texts .truth,.texts figcaption small{color:var(--soft)}
+.texts figcaption small{display:block}
+.texts em{color:var(--soft);font-style:normal;font-size:.86em}
+mark{background:none;color:inherit;border-bottom:1px solid var(--soft)}
+mark small{font:.74rem SANS;color:var(--soft)}
+mark.missed{border-bottom:2px dashed var(--without)}
+mark.false{border-bottom:3px dotted var(--hurts)}
+mark.wrong{border-bottom:4px double var(--with)}
+mark.missed small,mark.false small,mark.wrong small{color:inherit;font-weight:650}
 """
 
 _CHARTS = """
@@ -185,7 +200,7 @@ _SCREENS = """
  nav{display:none}
  section{display:block;margin-top:1.2rem;padding-top:.8rem}
  section>header{break-after:avoid;margin-bottom:.5rem}
- .verdict,.photos>figure,tr,svg,.box,.facts{break-inside:avoid}
+ .verdict,.photos>figure,.texts>figure,tr,svg,.box,.facts{break-inside:avoid}
  .scroll{overflow:visible}
  .verdict,.shown,svg{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def originals(
             conflicts.append((row, original))
     _tell("data", within, names, "Left out: exact duplicates within a part (the first stays)")
     _tell("data", across, names, "Left out: exact duplicates across parts (the exam's copy stays, else the one in train)")
-    labelled = [f"{name} [{target}]" for name, target in zip(names, targets, strict=True)] if conflicts else []
+    labelled = [f"{name} [{_said(target)}]" for name, target in zip(names, targets, strict=True)] if conflicts else []
     _tell("warning", conflicts, labelled, "Same content, different labels")
     gone = {row for row, _ in (*within, *across)}
     return [row for row in range(len(parts)) if row not in gone]
@@ -67,6 +68,11 @@ def whole_blocks(part: Examples | None, other: Examples | None, name: str, other
 def some(names: Sequence[str]) -> str:
     """The first five names, each in quotes and bounded: names are data and may hold anything."""
     return ", ".join(repr(name[:80]) for name in names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _said(target: Any) -> str:
+    text = " ".join(map(str, target)) if isinstance(target, tuple) else str(target)
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _tell(kind: str, pairs: list[tuple[int, int]], names: Sequence[str], text: str) -> None:

@@ -65,7 +65,7 @@ def fold_parts(problem: Problem, plan: Plan, *, limit: int) -> Iterator[tuple[st
             if given == limit:
                 return
             given += 1
-            yield f"fold/{repeat}/{k}", problem.trained_on(fit), problem.train.take(held)
+            yield f"fold/{repeat}/{k}", replace(problem, train=problem.train.take(fit)), problem.train.take(held)
 
 
 def peak_memory() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,11 @@ from headstart import _io, registry
 from headstart._events import Event, emit, listen
 from headstart.errors import ProblemError, RunError, UnknownName
 from headstart.problem import Exam, Examples, Items, Problem
-from headstart.readers import IMAGE_SUFFIXES, Found, Options
+from headstart.readers import Found, Options
 from headstart.stages._copies import originals, some, whole_blocks
+from headstart.stages._labels import is_missing, targets_of, task_name, task_of
+from headstart.stages._sources import find
+from headstart.stages._tags import tags_of
 
 if TYPE_CHECKING:
     from headstart.inputs import Kind
@@ -26,13 +28,7 @@ if TYPE_CHECKING:
 
 THREADS = 4  # decoding leaves the interpreter lock; more threads only help on fast disks
 RULES = 1  # what makes a file usable; raise it with the rules, so that files are checked again
-SUFFIXES = {
-    **dict.fromkeys((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"), "table"),
-    ".npz": "arrays",
-    **dict.fromkeys(IMAGE_SUFFIXES, "folder"),
-}
 PIECE = 16  # items a thread takes at once
-MAX_CLASS_NUMBERS = 20  # whole numbers with more distinct values than this are quantities, not class numbers
 
 
 def read(
@@ -49,8 +45,9 @@ def read(
 
     ``source`` is a path, or what a reader found. Items that cannot be used, items without a label and copies are left
     out, each with an event; ``strict`` makes an item that cannot be used a ``ProblemError``. A copy of an exam item
-    leaves the training part, never the exam. ``task="auto"`` takes several labels an item for ``multi_label``, numbers
-    that are not whole or have more than 20 distinct values for ``regression``, anything else for ``classification``.
+    leaves the training part, never the exam. ``task="auto"`` takes a label for every word for ``token_labels``, several
+    labels an item for ``multi_label``, numbers that are not whole or have more than 20 distinct values for ``regression``,
+    anything else for ``classification``.
     """
     told: list[Event] = []
     with listen(told.append):
@@ -71,16 +68,18 @@ def _read(
     class_weights: str | None,
     strict: bool,
 ) -> tuple[Problem, Examples | None]:
-    found = _find(source, reader, options)
-    if found.targets is None:
+    found = find(source, reader, options, task)
+    if found.targets is None and len(found.inputs):
         raise ProblemError(
             f"The items in {_told(source, found)} have no labels. "
-            "Put images in one folder a class, or name the label column of a table (--label)."
+            "Put images or texts in one folder a class, or name the label column (--label)."
         )
     kind = registry.get("inputs", found.kind)()
     usable = _with_label(_usable(found, kind, strict), kind)
     usable, task = _with_targets(usable, task)
-    usable = _without_copies(usable, kind, may_conflict=task == "regression")
+    # Sentences with tags repeat (headlines, "." alone), and published scores count every one of them.
+    repeats = getattr(kind, "repeats", False) or task == "token_labels"
+    usable = _without_copies(usable, repeats=repeats, may_conflict=task == "regression")
     train, valid, exam = usable.examples()
     train = whole_blocks(train, exam, "train", "the exam")
     valid = whole_blocks(whole_blocks(valid, exam, "valid", "the exam"), train, "valid", "train")
@@ -89,7 +88,7 @@ def _read(
             f"There are no training items{'' if exam is None else f' beside the {len(exam)} of the exam'}, or every one was "
             "left out (a copy of an exam item, or in a block with one). Training items of its own are needed."
         )
-    built = _task(task, train.join(valid), target=options.label or "", metric=metric, class_weights=class_weights)
+    built = task_of(task, train.join(valid), target=options.label or "", metric=metric, class_weights=class_weights)
     _check(built, train, exam)
     counts = {name: len(part) for name, part in {"train": train, "valid": valid, "exam": exam}.items() if part}
     words = ", ".join(f"{count} {kind.plural} in {name}" for name, count in counts.items())
@@ -116,15 +115,15 @@ def read_examples(
     """The items in ``source``, all parts together, copies included: what a predictor answers.
 
     Labels are left out unless ``labelled``; then items without one are left out, and ``task`` says what form labels take
-    (as for ``read``). Items that cannot be used are left out, each with
-    an event; ``strict`` makes them a ``ProblemError``.
+    (as for ``read``). With ``task="token_labels"``, every line of a .txt file without columns is a sentence. Items that
+    cannot be used are left out, each with an event; ``strict`` makes them a ``ProblemError``.
     """
     try:
-        found = _find(source, reader, options)
+        found = find(source, reader, options, task)
     except UnknownName:
         if labelled:
             raise
-        found = _find(source, reader, Options(inputs=options.inputs))  # new data need not have the label column
+        found = find(source, reader, Options(inputs=options.inputs), task)  # new data need not have the label column
     kind = registry.get("inputs", found.kind)()
     usable = _usable(found, kind, strict)
     if labelled:
@@ -184,30 +183,6 @@ def _told(source: str | Path | Found, found: Found) -> str:
     return found.root or "the data" if isinstance(source, Found) else f"'{source}'"
 
 
-def _find(source: str | Path | Found, reader: str, options: Options) -> Found:
-    if isinstance(source, Found):
-        return source
-    if not str(source).strip():  # an unset variable in a script; as a path it would be the current folder
-        raise ProblemError("The path is empty. Give the path of a folder or table ('.' for the current folder).")
-    path = Path(source)
-    try:
-        there, folder = path.exists(), path.is_dir()
-    except (OSError, ValueError) as error:
-        raise ProblemError(
-            f"The path {str(path)[:80]!r} cannot be used: {error}. Give the path of a folder or table."
-        ) from error
-    if not there:
-        raise ProblemError(f"There is no '{path}'. A folder of images, a table or an .npz file is needed. Check the path.")
-    if reader == "auto":
-        reader = "folder" if folder else SUFFIXES.get(path.suffix.lower(), "")
-    if not reader:
-        raise ProblemError(
-            f"No reader is known for '{path.name}'. Known: a folder, {', '.join(sorted(SUFFIXES))}. "
-            "Rename the file, or name the reader (--reader)."
-        )
-    return registry.get("readers", reader)(path, options)
-
-
 def _usable(found: Found, kind: Kind, strict: bool) -> _Usable:
     """Without the items that cannot be used, which are reported."""
     total = len(found.inputs)
@@ -231,7 +206,11 @@ def _usable(found: Found, kind: Kind, strict: bool) -> _Usable:
         emit("data", f"Left out: {kind.plural} that cannot be used, {len(bad)}: {listed}.", count=len(bad), items=bad)
     good = [i for i, mark in enumerate(marks) if not mark.startswith("!")]
     if not good:
-        raise ProblemError(f"None of the {total + len(found.skipped)} {kind.plural} can be used. At least one is needed.")
+        name, reason = bad[0]
+        raise ProblemError(
+            f"None of the {total + len(found.skipped)} {kind.plural} can be used: {name[:80]!r} {reason}"
+            f"{'; …' if len(bad) > 1 else ''}. At least one is needed."
+        )
     return _Usable(found, tuple(marks)).take(good)
 
 
@@ -269,7 +248,7 @@ class _Seen:
 def _with_label(usable: _Usable, kind: Kind) -> _Usable:
     targets = usable.found.targets
     assert targets is not None
-    missing = [i for i, target in enumerate(targets) if _is_missing(target)]
+    missing = [i for i, target in enumerate(targets) if is_missing(target)]
     if not missing:
         return usable
     names = [usable.found.names[i] for i in missing]
@@ -285,32 +264,18 @@ def _with_label(usable: _Usable, kind: Kind) -> _Usable:
     return usable.take([i for i in range(len(targets)) if i not in gone])
 
 
-def _is_missing(target: Any) -> bool:
-    if target is None or (isinstance(target, (float, np.floating)) and np.isnan(target)):
-        return True
-    return isinstance(target, str) and not target.strip()
-
-
-def _type_of(target: Any) -> str:
-    if isinstance(target, (bool, np.bool_)):
-        return "a truth value"
-    if isinstance(target, (int, float, np.number)):
-        return "a number"
-    if isinstance(target, (tuple, list)):
-        return "several labels"
-    return "text" if isinstance(target, str) else f"a {type(target).__name__}"
-
-
 def _with_targets(usable: _Usable, task: str) -> tuple[_Usable, str]:
     """With targets in the form of ``task``, and its name if it was "auto"."""
     targets = usable.found.targets
     assert targets is not None
-    suited = _task_name(targets)
+    suited = task_name(targets, usable.found.inputs)
     task = suited if task == "auto" else task
-    return usable.retarget(_targets(task, targets, usable.found.names)), task
+    if task == "token_labels":
+        return usable.retarget(tags_of(usable.found.inputs, targets, usable.found.names)), task
+    return usable.retarget(targets_of(task, targets, usable.found.names, suited=suited)), task
 
 
-def _without_copies(usable: _Usable, kind: Kind, *, may_conflict: bool) -> _Usable:
+def _without_copies(usable: _Usable, *, repeats: bool, may_conflict: bool) -> _Usable:
     found = usable.found
     assert found.targets is not None
     rows = originals(
@@ -318,90 +283,10 @@ def _without_copies(usable: _Usable, kind: Kind, *, may_conflict: bool) -> _Usab
         found.parts,
         names=found.names,
         targets=found.targets,
-        repeats=getattr(kind, "repeats", False),
+        repeats=repeats,
         may_conflict=may_conflict,
     )
     return usable if len(rows) == len(found.parts) else usable.take(rows)
-
-
-def _task_name(targets: np.ndarray) -> str:
-    first = {_type_of(target): target for target in reversed(targets.tolist())}
-    if len(first) > 1:
-        shown = ", ".join(f"{name} ({str(target)[:40]!r})" for name, target in sorted(first.items()))
-        raise ProblemError(f"The labels are of mixed types: {shown}. One type is needed. Repair the label column.")
-    if "several labels" in first:
-        return "multi_label"
-    if "a number" in first:
-        values = np.asarray(targets, dtype=np.float64)
-        whole = np.isfinite(values).all() and (values == np.round(values)).all()
-        return "classification" if whole and len(np.unique(values)) <= MAX_CLASS_NUMBERS else "regression"
-    return "classification"
-
-
-def _targets(task: str, targets: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """The targets in the form of ``task``: str, tuple of str, or float64."""
-    if task == "regression":
-        return _as_numbers(targets, names)
-    out = np.empty(len(targets), dtype=object)
-    for i, target in enumerate(targets.tolist()):
-        several = isinstance(target, (tuple, list))
-        if several and task == "classification":
-            raise ProblemError(
-                f"{names[i]!r} has several labels {tuple(target)}; classification takes one. Use 'multi_label'."
-            )
-        if task == "multi_label":
-            out[i] = tuple(dict.fromkeys(_class_name(one) for one in (target if several else (target,))))
-        else:
-            out[i] = _class_name(target)
-    return out
-
-
-def _as_numbers(targets: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    out = np.empty(len(targets), dtype=np.float64)
-    for i, target in enumerate(targets.tolist()):
-        try:
-            out[i] = float(target)
-        except (TypeError, ValueError):
-            out[i] = np.nan
-        if not np.isfinite(out[i]):
-            raise ProblemError(
-                f"{names[i]!r} has the target {str(target)[:40]!r}; regression needs finite numbers. "
-                "Repair it, or use 'classification'."
-            )
-    return out
-
-
-def _class_name(target: Any) -> str:
-    if isinstance(target, (float, np.floating)) and float(target).is_integer():
-        return str(int(target))
-    return str(target)
-
-
-def _task(name: str, labelled: Examples, *, target: str, metric: str | None, class_weights: str | None) -> Task:
-    chosen = {} if metric is None else {"metric": metric}
-    if class_weights is not None and name != "classification":
-        raise ProblemError(f"class_weights='{class_weights}' is for classification; the task is {name}. Leave it out.")
-    make = registry.get("tasks", name)
-    if name == "regression":
-        values = labelled.targets
-        return make(target=target, mean=float(values.mean()), scale=float(values.std()) or 1.0, **chosen)
-    several = name == "multi_label"
-    counts = Counter(one for target in labelled.targets for one in (target if several else (target,)))
-    _tell_twins(counts)
-    if not several and class_weights is not None:
-        chosen["class_weights"] = class_weights
-    return make(tuple(sorted(counts)), **chosen)
-
-
-def _tell_twins(counts: Counter[str]) -> None:
-    """Class names that look the same and are not: composed and decomposed letters, blanks at the ends, case."""
-    alike: dict[str, list[str]] = {}
-    for name in sorted(counts):
-        alike.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), []).append(name)
-    for twins in alike.values():
-        if len(twins) > 1:
-            told = ", ".join(f"{name!a} ({counts[name]})" for name in twins)
-            emit("warning", f"Class names that look alike are kept apart: {told}.", classes=twins)
 
 
 def _check(task: Task, train: Examples, exam: Examples | None) -> None:
@@ -413,7 +298,7 @@ def _check(task: Task, train: Examples, exam: Examples | None) -> None:
     unknown = sorted(set(seen) - known)
     if unknown:
         raise ProblemError(
-            f"Class {unknown[0]!r} has {seen[unknown[0]]} items in the exam and none to learn from"
+            f"Class {unknown[0]!r} has {seen[unknown[0]]} {task.unit}s in the exam and none to learn from"
             f"{f' (so have {len(unknown) - 1} more)' if len(unknown) > 1 else ''}. "
-            "Every class needs training items. Add some, or remove the class from the exam."
+            "Every class needs some in training. Add them, or remove the class from the exam."
         )

@@ -30,7 +30,7 @@ class Scratch:
     nothing a model was pre-trained on, and there is a lot of it.
     """
 
-    rate: float = 2e-3
+    rate: float = 2.0  # times the rate that suits the network's family
     weight_decay: float = 0.05
     batch: int = 16
     mixup: float = 0.2
@@ -109,10 +109,10 @@ class Scratch:
 
     def _groups(self, model: _network.Model) -> list[dict[str, Any]]:
         """Weights decay; biases and norms do not."""
-        moving = [*model.parameters(), *model.head.parameters()]
+        rate, moving = self.rate * model.network.rate, [*model.parameters(), *model.head.parameters()]
         decayed = [parameter for parameter in moving if parameter.ndim > 1]
         others = [parameter for parameter in moving if parameter.ndim <= 1]
         return [
-            {"params": decayed, "lr": self.rate, "weight_decay": self.weight_decay},
-            {"params": others, "lr": self.rate, "weight_decay": 0.0},
+            {"params": decayed, "lr": rate, "weight_decay": self.weight_decay},
+            {"params": others, "lr": rate, "weight_decay": 0.0},
         ]
