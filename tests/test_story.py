@@ -249,9 +249,7 @@ def test_the_seal_is_by_block_and_by_card():
         card = seen
 
     with pytest.raises(ProblemError, match="trained on 3 of the exam's items"):
-        compare(
-            problem, exam, [Recipe(probe, Lens(((Seen(*[getattr(base, f.name) for f in fields(base)]), "stage2"),)))]
-        )
+        compare(problem, exam, [Recipe(probe, Lens(((Seen(*[getattr(base, f.name) for f in fields(base)]), "stage2"),)))])
 
 
 def test_exam_inputs_may_be_unlabelled_only_when_said():

@@ -106,7 +106,8 @@ def check_task(task: Task, targets: np.ndarray, predictions: np.ndarray) -> None
 
 
 def check_backbone(backbone: Backbone, inputs: list[Any]) -> None:
-    """The laws of a backbone: declared widths are real; a batch is its singles; nothing changes; cut and continue is whole."""
+    """The laws of a backbone: declared widths are real; a batch is its singles; nothing changes; cut and continue is
+    whole, or the model refuses to be trained."""
     import torch
 
     names = [tap.name for tap in backbone.taps]
@@ -119,6 +120,12 @@ def check_backbone(backbone: Backbone, inputs: list[Any]) -> None:
             owned = found[name].rows[found[name].offsets[i] : found[name].offsets[i + 1]]
             _require(np.array_equal(alone[name].rows, owned), f"a row at '{name}' depends on its neighbours")
     _require(backbone.fingerprint == mark, "features() changed the backbone")
+    _require(
+        all([backbone.card.name, backbone.card.kind, backbone.card.licence, backbone.card.trained_on]), "incomplete card"
+    )
+    if not backbone.trainable:
+        _refuses(backbone.network)
+        return
     network = backbone.network()
     network.module.eval()
     prepared = backbone.prepare(inputs[:2])
@@ -128,9 +135,6 @@ def check_backbone(backbone: Backbone, inputs: list[Any]) -> None:
         for tap in (tap for tap in backbone.taps if tap.resumable and not tap.labels):
             joined = network.above(network.below(given, tap.name), tap.name)
             _require(torch.equal(joined, whole), f"continuing from '{tap.name}' is not the whole network")
-    _require(
-        all([backbone.card.name, backbone.card.kind, backbone.card.licence, backbone.card.trained_on]), "incomplete card"
-    )
 
 
 def _check_state(predictor: Predictor, asked: Examples, scores: np.ndarray) -> None:

@@ -180,7 +180,7 @@ def probe_head(
     """The head that ships: logistic (softmax, sigmoid) at the strength with the best out-of-fold log-loss; ridge for numbers.
 
     The strengths are walked from strong to weak, each fit starting from the one before. Selection uses folds that keep
-    ``blocks`` whole, of about 3,000 rows at most; the final fit uses all. Float64, L-BFGS.
+    ``blocks`` whole, of about 3,000 rows at most; the final fit uses all, in double precision. L-BFGS.
     """
     blocks = np.arange(len(X)).astype(str) if blocks is None else blocks
     found = Decomposition.of(X, weights=weights)
@@ -192,9 +192,8 @@ def probe_head(
     reduced = found.U * (np.sqrt(found.s2) / root)  # a rotation of the matrix: the same fits, in r columns
     strength, rows, scores = _select_logistic(reduced, Y, found.weights, task, targets, blocks)
     temperature = fit_temperature(scores, task, targets[rows])
-    solution, bias = np.zeros((reduced.shape[1], Y.shape[1])), _log_prior(Y, found.weights, task)
-    for lam in [lam for lam in LOGISTIC if lam >= strength][-2:]:  # one step of run-up is enough for a warm start
-        solution, bias = logistic(reduced, Y, lam, weights=found.weights, link=task.link, start=(solution, bias))
+    start = np.zeros((reduced.shape[1], Y.shape[1])), _log_prior(Y, found.weights, task)
+    solution, bias = logistic(reduced, Y, strength, weights=found.weights, link=task.link, start=start)
     raw = (found.matrix * root).T @ ((found.U / np.sqrt(found.s2)) @ solution)
     return Head(raw, bias - found.mean @ raw, temperature, strength, rows, scores)
 
@@ -214,21 +213,25 @@ def logistic(
     start: tuple[np.ndarray, np.ndarray],
     iterations: int = 200,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (d, K) and bias (K,) of the logistic fit at ``lam``, from ``start``. The bias is not penalised."""
+    """Weights (d, K) and bias (K,) of the logistic fit at ``lam``, from ``start``. The bias is not penalised.
+
+    Products are taken in the precision of ``X``; single is twice as fast, and good enough to choose a strength with.
+    """
     from scipy.optimize import minimize
 
     n, d = X.shape
     K = Y.shape[1]
     penalty = lam / max(1e-12, float((X**2).sum() / n))
-    w = (weights / n)[:, None]
+    w = (weights / n)[:, None].astype(X.dtype)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        flat = flat.astype(X.dtype)
         W, b = flat[: d * K].reshape(d, K), flat[d * K :]
         scores = X @ W + b
         loss, residual = _loss(scores, Y, link)
         residual *= w
         value = float(w[:, 0] @ loss) + penalty / 2 * float((W**2).sum())
-        return value, np.concatenate([(X.T @ residual + penalty * W).ravel(), residual.sum(axis=0)])
+        return value, np.concatenate([(X.T @ residual + penalty * W).ravel(), residual.sum(axis=0)]).astype(np.float64)
 
     flat = np.concatenate([start[0].ravel(), start[1]])
     options = {"maxiter": iterations, "maxcor": 20, "ftol": 1e-7, "gtol": 1e-5}
@@ -277,6 +280,7 @@ def _select_logistic(
     """
     rows = some_blocks(Y, blocks, task.link, most=MOST)
     X, Y, weights, targets, blocks = (part[rows] for part in (X, Y, weights, targets, blocks))
+    single, ones = X.astype(np.float32), Y.astype(np.float32)
     strata = Y.argmax(axis=1) if task.link == "softmax" else np.zeros(len(Y))
     pairs = _cutting.pairs(_cutting.folds(strata, blocks, k=5 if len(X) <= FEW else 3, seed=0))
     starts = [(np.zeros((X.shape[1], Y.shape[1])), _log_prior(Y[fit], weights[fit], task)) for fit, _ in pairs]
@@ -284,7 +288,9 @@ def _select_logistic(
     for lam in LOGISTIC:
         scores = np.zeros(Y.shape)
         for k, (fit, left) in enumerate(pairs):
-            starts[k] = logistic(X[fit], Y[fit], lam, weights=weights[fit], link=task.link, start=starts[k], iterations=60)
+            starts[k] = logistic(
+                single[fit], ones[fit], lam, weights=weights[fit], link=task.link, start=starts[k], iterations=60
+            )
             scores[left] = X[left] @ starts[k][0] + starts[k][1]
         tried.append((float(weights @ task.losses(scores, targets)), float(lam), scores))
         if len(tried) > 2 and min(one[0] for one in tried[-2:]) > min(one[0] for one in tried):

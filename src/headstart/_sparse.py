@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart import _cutting
-from headstart._linear import MOST, Decomposition, Head, some_blocks, fit_temperature
+from headstart._linear import MOST, Decomposition, Head, fit_temperature, some_blocks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 class Plan:
     """What a budget buys, fixed before anything is fitted. The clock only aborts.
 
-    ``repeats`` × ``folds`` inner fits score a recipe; one that tunes a network is scored on the first ``tuned_folds`` of the
-    same folds, one that trains a network from nothing on the first ``scratch_folds``. ``seeds`` refits of a stochastic
+    ``repeats`` × ``folds`` inner fits score a recipe; one that tunes a network is scored on the first ``tuned_folds`` of
+    the same folds, one that trains a network from nothing on the first ``scratch_folds``. ``seeds`` refits of a stochastic
     recipe sit the exam (``scratch_seeds`` of a network from nothing). ``epochs`` caps the training of a network from
     nothing, ``tuned_epochs`` that of a pre-trained one (0: there is no time for it, so it takes part only when asked for by
-    name). ``views`` caps the cached looks at an item that tuning uses. ``rank_rows`` is how many training rows a ranking reads. ``draws`` says whether the
-    fold models of the finalists sit the exam, so that the interval covers the training draw.
+    name). ``views`` caps the cached looks at an item that tuning uses. ``rank_rows`` is how many training rows a ranking
+    reads. ``draws`` says whether the fold models of the finalists sit the exam, so that the interval covers the training
+    draw.
     """
 
     seconds: float = 600.0

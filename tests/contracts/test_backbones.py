@@ -278,7 +278,8 @@ def test_missing_weights_name_the_command(monkeypatch):
     with pytest.raises(MissingExtra, match="headstart fetch mobilenet_v2"):
         packaged.SOURCE.load("mobilenet_v2")
     assert not any(found.installed for found in packaged.SOURCE.suitable("image"))
-    assert packaged.SOURCE.suitable("text") == ()
+    assert not any(found.installed for found in packaged.SOURCE.suitable("text"))
+    assert packaged.SOURCE.suitable("audio") == ()
     assert packaged.SOURCE.load("mobilenet_v2:slim").card.name == "mobilenet_v2:slim"  # random weights need no file
 
 
