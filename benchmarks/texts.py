@@ -6,8 +6,8 @@
 
 FOLDER or FILE are copies of the data: banking77/ with train.csv and test.csv; qc.zip of NLTK; SMSSpamCollection; a folder of
 Blitzer's reviews with positive.review and negative.review; conll2003/ with train.txt, valid.txt and test.txt; wnut17/.
-``--draws`` training draws are made at each small amount; ``--no-networks`` leaves out what trains one. Nothing is chosen on
-an exam. Strategies see the training part alone (validation parts are left out).
+``--draws`` training draws are made at each small amount. Nothing is chosen on an exam. Strategies see the training part
+alone; validation parts are left out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def main() -> None:
     words.add_argument("data", type=Path)
     words.add_argument("more", type=Path, nargs="?")
     words.add_argument("--draws", type=int, default=5)
-    words.add_argument("--networks", action=argparse.BooleanOptionalAction, default=True)
+    words.add_argument("--strategies", nargs="*", help="of the table; default all")
+    words.add_argument("--judged", nargs="*", default=["plain", "nearest_mean", "linear_probe"], help="of the verdicts")
+    words.add_argument("--cut", help="layer to freeze up to, instead of what locate advises")
+    words.add_argument("--epochs", type=int, default=8, help="of tuning")
     words.add_argument("--verdicts", action=argparse.BooleanOptionalAction, default=True)
     words.add_argument("--base", default=BASE)
     asked = words.parse_args()
@@ -62,7 +65,7 @@ def documents(data: Data, amounts: Sequence[int | None], asked: argparse.Namespa
     heads = [f"{amount} a class" if amount else "all" for amount in amounts]
     print(f"| strategy | base | {' | '.join(heads)} | seconds, all fits |\n| --- | --- |{' --- |' * (len(heads) + 1)}")
     for recipe in recipes(problem, asked):
-        table(problem, exam, recipe, [(amount, asked.draws) for amount in amounts])
+        table(problem, exam, recipe, [(amount, asked.draws) for amount in amounts], epochs=asked.epochs)
     for amount in amounts if asked.verdicts else ():
         part = problem if amount is None else problem.shrink(amount, seed=0)
         print(f"\n{len(part.train)} training texts: {verdict(part, exam, asked)}", flush=True)
@@ -72,18 +75,21 @@ def recipes(problem: headstart.Problem, asked: argparse.Namespace) -> list[Recip
     """What is compared, each with the layers that ``locate`` advises on the whole training part."""
     store = headstart.FeatureStore(cache_folder() / "features")
     lens = headstart.locate(problem, asked.base, store=store).lens(store)
-    names = (
-        ["chance", "plain", "linear_probe"]
-        if problem.task.unit == "word"
-        else ["chance", "plain", "nearest_mean", "linear_probe"]
-    )
-    names += ["fine_tune", "scratch"] if asked.networks else []
+    lens = replace(lens, cut=asked.cut) if asked.cut else lens
+    print(f"{asked.base}: read at {lens.reads[0][1]}, frozen up to {lens.cut}", flush=True)
+    names = asked.strategies or ["chance", "plain", "nearest_mean", "linear_probe", "fine_tune", "scratch"]
+    names = [name for name in names if name != "nearest_mean" or problem.task.unit == "item"]
     starts = {"nothing": headstart.Lens(store=store), "pretrained": lens, "untrained": lens.untrained(slim=True)}
     return [Recipe(one, starts[one.starts_from]) for one in map(strategy_named, names)]
 
 
 def table(
-    problem: headstart.Problem, exam: headstart.Exam, recipe: Recipe, amounts: Sequence[tuple[int | None, int]]
+    problem: headstart.Problem,
+    exam: headstart.Exam,
+    recipe: Recipe,
+    amounts: Sequence[tuple[int | None, int]],
+    *,
+    epochs: int,
 ) -> list[Any]:
     """Print the row of ``recipe``; the predictors of its last column."""
     cells, started, made = [], time.perf_counter(), []
@@ -92,7 +98,7 @@ def table(
         several = (draws if amount is not None else 1) if recipe.strategy.deterministic or amount else min(draws, 2)
         for seed in range(several):
             part = problem if amount is None else problem.shrink(amount, seed=seed)
-            made.append(recipe.fit(part, plan=plan_for(part), seed=seed))
+            made.append(recipe.fit(part, plan=plan_for(part, epochs), seed=seed))
             scores.append(problem.task.score(problem.task.sit(made[-1], exam.examples)))
         cells.append(f"{np.mean(scores):.3f}" + (f" ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else ""))
     took = time.perf_counter() - started
@@ -100,18 +106,17 @@ def table(
     return made
 
 
-def plan_for(problem: headstart.Problem) -> Plan:
+def plan_for(problem: headstart.Problem, epochs: int) -> Plan:
     """The plan of a generous budget; tuning is never left out."""
     plan = estimate(problem, BUDGET)
-    return replace(plan, tuned_epochs=max(4, plan.tuned_epochs), epochs=min(30, plan.epochs))
+    return replace(plan, tuned_epochs=epochs, epochs=min(30, plan.epochs), threads=2)
 
 
 def verdict(problem: headstart.Problem, exam: headstart.Exam, asked: argparse.Namespace) -> str:
     """What `headstart transfer` says of this part of the training data."""
-    names = ["plain", "linear_probe", *(["fine_tune", "scratch"] if asked.networks else [])]
     with tempfile.TemporaryDirectory() as folder:
         run = headstart.transfer(
-            problem, exam=exam, backbones=[asked.base], strategies=names, budget=600, out=Path(folder) / "run"
+            problem, exam=exam, backbones=[asked.base], strategies=asked.judged, budget=600, out=Path(folder) / "run"
         )
         return run.verdict.sentence
 
@@ -125,7 +130,10 @@ def names(conll: Path, wnut: Path | None, asked: argparse.Namespace) -> None:
     print(f"{total} training and {len(exam)} exam sentences; entity F1")
     amounts = [(round(total * share), draws) for share, draws in ((0.01, asked.draws), (0.1, min(3, asked.draws)))]
     print("| strategy | base | 1 % | 10 % | 100 % | seconds, all fits |\n| --- | --- | --- | --- | --- | --- |")
-    made = {r.strategy.name: table(problem, exam, r, [*amounts, (None, 1)])[0] for r in recipes(problem, asked)}
+    made = {
+        r.strategy.name: table(problem, exam, r, [*amounts, (None, 1)], epochs=asked.epochs)[0]
+        for r in recipes(problem, asked)
+    }
     if wnut is None:
         return
     other, far = read(wnut, task="token_labels")
@@ -136,7 +144,7 @@ def names(conll: Path, wnut: Path | None, asked: argparse.Namespace) -> None:
         print(f"| {name} | {' | '.join(f'{one:.3f}' for one in across(predictor, far))} |", flush=True)
     print("\n| trained on WNUT-17 | base | entity F1 | seconds |\n| --- | --- | --- | --- |")
     for recipe in recipes(other, asked):
-        table(other, far, recipe, [(None, 1)])
+        table(other, far, recipe, [(None, 1)], epochs=asked.epochs)
 
 
 def across(predictor: Any, exam: headstart.Exam) -> list[float]:

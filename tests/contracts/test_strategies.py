@@ -90,3 +90,16 @@ def test_settings_can_be_named_and_show_in_the_recipe():
         strategy_named("scratch:batsh=3")
     with pytest.raises(ProblemError, match="'many' is no value for scratch:batch; it takes int"):
         strategy_named("scratch:batch=many")
+
+
+def test_scores_for_the_temperature_leave_the_rows_own_block_out():
+    from headstart.strategies.nearest_mean import _without_own_block
+
+    draw = np.random.default_rng(0)
+    Z, Y = draw.normal(size=(60, 8)), np.eye(4)[draw.integers(0, 4, 60)]
+    for blocks in (np.arange(60), np.arange(60) // 3, np.where(np.arange(60) < 30, np.arange(60), 99)):
+        found = _without_own_block(Z, Y, blocks.astype(str))
+        for row in range(60):
+            others = blocks != blocks[row]
+            sums = Y[others].T @ Z[others]
+            assert np.allclose(found[row], (sums / np.linalg.norm(sums, axis=1, keepdims=True)) @ Z[row])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 class Batch:
     """Some texts: ``rows`` (pieces,) are numbers of pieces, or (pieces, width) a state.
 
-    ``groups`` are the chunks of one length: where their pieces lie, (chunks, length). ``positions`` (pieces,) count within a
-    chunk. ``units`` (pieces,) says which row of the answer each piece is part of, ``parts`` (units,) how many make a row.
+    ``groups`` are the chunks of one length: where their pieces lie, (chunks, length); ``back`` (pieces,) is the way back from
+    all groups, one after the other, to the stream. ``positions`` (pieces,) count within a chunk. ``units`` (pieces,) says
+    which row of the answer each piece is part of, ``parts`` (units,) how many make a row.
     Pieces that are part of none (special ones, for words) have the unit after the last.
     """
 
     rows: Tensor
     groups: tuple[Tensor, ...]
+    back: Tensor
     positions: Tensor
     units: Tensor
     parts: Tensor
@@ -92,6 +95,7 @@ def collated(states: Sequence[np.ndarray], *, unit: str = "item") -> Batch:
     return Batch(
         rows=torch.from_numpy(own),
         groups=tuple(torch.from_numpy(group) for group in groups),
+        back=torch.from_numpy(np.argsort(np.concatenate([group.ravel() for group in groups]))),
         positions=torch.from_numpy(np.arange(len(rows)) - starts),
         units=torch.from_numpy(units.astype(np.int64)),
         parts=torch.from_numpy(np.bincount(units, minlength=count)[:count].astype(np.float32)),
@@ -146,18 +150,23 @@ def _attention(module: Any, architecture: Architecture, index: int, batch: Batch
     parts = [module.get_submodule(name) for name in (layer.query, layer.key, layer.value)]
     weight, shift = torch.cat([one.weight for one in parts]), torch.cat([one.bias for one in parts])
     mixed = functional.linear(batch.rows, weight, shift)
-    found, order = [], []
+    found = []
     for group in batch.groups:
         chunks, length = group.shape
         query, key, value = mixed[group].view(chunks, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
         bias = None
         if architecture.buckets:
-            near = torch.from_numpy(distances(architecture, length))
-            bias = module.get_submodule(BUCKETS)(near).permute(2, 0, 1)[None]
+            bias = module.get_submodule(BUCKETS)(_near(architecture)[:length, :length]).permute(2, 0, 1)[None]
         y = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         found.append(y.transpose(1, 2).reshape(chunks * length, -1))
-        order.append(group.reshape(-1))
-    return torch.cat(found)[torch.argsort(torch.cat(order))]
+    return torch.cat(found)[batch.back]
+
+
+@lru_cache(maxsize=4)
+def _near(architecture: Architecture) -> Tensor:
+    import torch
+
+    return torch.from_numpy(distances(architecture, architecture.longest))
 
 
 def _pooled(batch: Batch) -> Tensor:

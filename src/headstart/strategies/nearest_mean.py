@@ -52,10 +52,15 @@ class NearestMean:
 
 def _without_own_block(Z: np.ndarray, Y: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     """Scores (n, K) of every row against prototypes made without the row's own block."""
-    names, block_of = np.unique(blocks.astype(str), return_inverse=True)
-    sums, scores = Y.T @ Z, np.zeros_like(Y)
+    _, block_of = np.unique(blocks.astype(str), return_inverse=True)
+    sums = Y.T @ Z
+    scores = Z @ (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).T
+    own, rows = Y.argmax(axis=1), np.arange(len(Z))
+    left = sums[own] - Z  # a row alone in its block changes no prototype but its class's
+    scores[rows, own] = (Z * left).sum(axis=1) / np.maximum(np.linalg.norm(left, axis=1), 1e-12)
     order = np.argsort(block_of, kind="stable")
-    for rows in np.split(order, np.cumsum(np.bincount(block_of))[:-1]) if len(names) else []:
-        left = sums - Y[rows].T @ Z[rows]
-        scores[rows] = Z[rows] @ (left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)).T
+    for rows in np.split(order, np.cumsum(np.bincount(block_of))[:-1]) if len(order) else []:
+        if len(rows) > 1:
+            left = sums - Y[rows].T @ Z[rows]
+            scores[rows] = Z[rows] @ (left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)).T
     return scores
