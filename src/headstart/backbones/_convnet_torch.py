@@ -57,15 +57,16 @@ def _module(architecture: Architecture) -> Any:
     root = nn.Module()
     for conv in architecture.convs:
         layer = nn.Conv2d(conv.inputs, conv.outputs, conv.kernel, conv.stride, groups=conv.groups, bias=False)
-        _place(root, conv.name, layer)
+        put(root, conv.name, layer)
         # TensorFlow's 0.99 decay is torch's momentum 0.01; with few steps that forgets too slowly, so torch's default.
-        _place(root, conv.norm, nn.BatchNorm2d(conv.outputs, eps=architecture.eps))
+        put(root, conv.norm, nn.BatchNorm2d(conv.outputs, eps=architecture.eps))
     if architecture.classes:
-        _place(root, architecture.classifier, nn.Linear(architecture.head.outputs, architecture.classes))
+        put(root, architecture.classifier, nn.Linear(architecture.head.outputs, architecture.classes))
     return root
 
 
-def _place(root: Any, path: str, module: Any) -> None:
+def put(root: Any, path: str, module: Any) -> None:
+    """Add ``module`` to the tree below ``root`` under a dotted name."""
     from torch import nn
 
     *folders, name = path.split(".")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.backbone import Network
-from headstart.backbones._convnet_torch import _place
+from headstart.backbones._convnet_torch import put
 from headstart.backbones._encoder import BUCKETS, Architecture, distances, names
 from headstart.backbones._pieces import BEGINS, Layout
 
@@ -117,7 +117,7 @@ def _module(architecture: Architecture) -> Any:
             made = nn.Embedding(shape[0], shape[1])
         else:
             made = nn.Linear(shape[1], shape[0])
-        _place(root, path, made)
+        put(root, path, made)
     return root
 
 

@@ -320,7 +320,7 @@ _ENCODERS = (
         trained_on=f"{_PAIRS}; then 1,808 pairs about the running of computer services",
         licence="Apache-2.0",
         origin="all-MiniLM-L6-v2, trained further on site-reliability text by the package's author",
-        notes="English, lower case. A model of one narrow field: a worse start for most others.",
+        notes="English, lower case. Trained further on one narrow field; what that costs on others has to be measured.",
     ),
     _Encoder(
         Asset(
