@@ -1,7 +1,7 @@
 """Make ``examples/banking`` and ``examples/tweets``: ``python make_texts.py BANKING WNUT [OUT]``.
 
 BANKING holds train.csv and test.csv of Banking77; WNUT the files of WNUT-17, somewhere below it. The draws are seeded: the
-same sources give the same files. Of 20 intents, 20 queries each are drawn to learn from and 15 for the exam; of the tweets
+same sources give the same files. Of 40 intents, 8 queries each are drawn to learn from and 12 for the exam; of the tweets
 and comments, 600 sentences to learn from and 400 for the exam.
 """
 
@@ -12,7 +12,7 @@ import random
 import sys
 from pathlib import Path
 
-INTENTS, TRAIN, EXAM = 20, 20, 15
+INTENTS, TRAIN, EXAM = 40, 8, 12
 SENTENCES = {"train": ("wnut17train.conll", 600), "test": ("emerging.test.annotated", 400)}
 SEED = 2024
 
