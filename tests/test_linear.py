@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
-from headstart._linear import Decomposition, fit_temperature, logistic, probe_head
+from headstart._linear import Decomposition, fit_temperature, fold_pairs, logistic, probe_head
 from headstart.tasks.classification import Classification
 from headstart.tasks.multi_label import MultiLabel
 from headstart.tasks.regression import Regression
@@ -161,3 +161,11 @@ def test_probe_head_keeps_blocks_whole_when_it_chooses():
     truth = rng.permutation(label)
     loss = lambda head: task.losses((new @ head.weights + head.bias) / head.temperature, truth).mean()  # noqa: E731
     assert loss(honest) < 0.9 < loss(fooled)
+
+
+def test_a_rare_class_does_not_lower_the_folds_for_all():
+    draw = np.random.default_rng(0)
+    Y = np.eye(4)[np.concatenate([draw.integers(0, 3, 400), [3]])]
+    pairs = fold_pairs(Y, np.arange(401), "softmax")
+    assert len(pairs) == 5
+    assert sorted(np.concatenate([held for _, held in pairs]).tolist()) == list(range(401))

@@ -283,3 +283,18 @@ def test_words_for_a_task_on_texts_are_refused():
     train = examples(sentences, ["a", "b"] * 4)
     with pytest.raises(NotAdmissible, match="8 items gave 52 rows of classical features; one for each item is needed"):
         Recipe(Plain(), Lens()).fit(Problem(registry.get("tasks", "classification")(("a", "b")), train))
+
+
+def test_fits_side_by_side_are_the_fits_one_after_another():
+    """liblinear has one random generator for the whole process."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from scipy.sparse import random as sparse_random
+
+    X = sparse_random(300, 400, density=0.05, format="csr", random_state=0)
+    Y = np.eye(6)[np.random.default_rng(0).integers(0, 6, 300)]
+    fit = lambda C: machines(X, Y, C, weights=np.ones(300), link="softmax")[0]  # noqa: E731
+    alone = [fit(C) for C in (1.0, 3.0)]
+    for _ in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            assert all(np.array_equal(a, b) for a, b in zip(alone, pool.map(fit, (1.0, 3.0)), strict=True))

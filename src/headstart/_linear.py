@@ -2,8 +2,8 @@
 
 Selecting a regularisation strength, a tap or a backbone asks the same question many times. One eigendecomposition answers
 it for every strength: predictions for rows left out (Allen 1974; Golub, Heath & Wahba 1979), the evidence of a Bayesian
-linear model (MacKay 1992; You et al. 2021), the ridge coefficients. What ships is a logistic head warm-started along a
-path of strengths.
+linear model (MacKay 1992; You et al. 2021), the ridge coefficients. What ships is a logistic head; its strength is chosen
+along a path, each fit starting from the one before.
 """
 
 from __future__ import annotations
@@ -281,8 +281,7 @@ def _select_logistic(
     rows = some_blocks(Y, blocks, task.link, most=MOST)
     X, Y, weights, targets, blocks = (part[rows] for part in (X, Y, weights, targets, blocks))
     single, ones = X.astype(np.float32), Y.astype(np.float32)
-    strata = Y.argmax(axis=1) if task.link == "softmax" else np.zeros(len(Y))
-    pairs = _cutting.pairs(_cutting.folds(strata, blocks, k=5 if len(X) <= FEW else 3, seed=0))
+    pairs = fold_pairs(Y, blocks, task.link)
     starts = [(np.zeros((X.shape[1], Y.shape[1])), _log_prior(Y[fit], weights[fit], task)) for fit, _ in pairs]
     tried: list[tuple[float, float, np.ndarray]] = []
     for lam in LOGISTIC:
@@ -297,6 +296,20 @@ def _select_logistic(
             break
     _, strength, scores = min(tried, key=lambda one: one[0])
     return strength, rows, scores
+
+
+def fold_pairs(Y: np.ndarray, blocks: np.ndarray, link: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(rows to fit on, rows held out) of the folds that choose a strength; blocks whole, classes in proportion.
+
+    A class of fewer blocks than folds is counted with the commonest, or it would lower the number of folds for all.
+    """
+    k, strata = (5 if len(Y) <= FEW else 3), np.zeros(len(Y), dtype=int)
+    if link == "softmax":
+        strata = Y.argmax(axis=1)
+        pairs = np.unique(np.stack([strata, np.unique(blocks.astype(str), return_inverse=True)[1]]), axis=1)
+        rare = np.bincount(pairs[0], minlength=Y.shape[1]) < k
+        strata = np.where(rare[strata], Y.sum(axis=0).argmax(), strata)
+    return _cutting.pairs(_cutting.folds(strata, blocks, k=k, seed=0))
 
 
 def some_blocks(Y: np.ndarray, blocks: np.ndarray, link: str, *, most: int) -> np.ndarray:

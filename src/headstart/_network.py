@@ -45,7 +45,7 @@ class Model:
         return cls(network, head, cut, statistics, moving)
 
     def scores(self, states: Any) -> Any:
-        """Raw scores (n, K) of a tensor of states at the cut."""
+        """Raw scores (units, K) of a batch of states at the cut."""
         return self.head(self.network.above(states, self.cut))
 
     def mode(self, *, training: bool) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart import _cutting
-from headstart._linear import MOST, Decomposition, Head, fit_temperature, some_blocks
+from headstart._linear import MOST, Decomposition, Head, fit_temperature, fold_pairs, some_blocks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)  # C of the support vector machine: how much a training error costs
 WORK = 2.5e7  # numbers × classes that choosing C reads at most; a few seconds
+_alone = Lock()  # liblinear draws from one random generator of the whole process
 TOLERANCE = 0.1  # liblinear's own; a smaller one costs up to half as much time again and moves accuracy by 0.0005
 
 
@@ -42,8 +43,7 @@ def _machines(X: csr_matrix, task: Task, targets: np.ndarray, blocks: np.ndarray
     Y = task.columns(targets)
     per_row = max(1, X.nnz // X.shape[0]) * (1 if Y.shape[1] == 2 and task.link == "softmax" else Y.shape[1])
     rows = some_blocks(Y, blocks, task.link, most=int(np.clip(WORK / per_row, MOST // 2, 7 * MOST)))
-    strata = Y[rows].argmax(axis=1) if task.link == "softmax" else np.zeros(len(rows))
-    pairs = _cutting.pairs(_cutting.folds(strata, blocks[rows], k=5 if len(rows) < 1000 else 3, seed=0))
+    pairs = fold_pairs(Y[rows], blocks[rows], task.link)
     tried = []
     for C in STRENGTHS:
         scores = np.zeros((len(rows), Y.shape[1]))
@@ -79,7 +79,8 @@ def machines(X: csr_matrix, Y: np.ndarray, C: float, *, weights: np.ndarray, lin
 def _machine(X: csr_matrix, answer: np.ndarray, C: float, weights: np.ndarray) -> Any:
     from sklearn.svm import LinearSVC
 
-    return LinearSVC(C=C, tol=TOLERANCE, random_state=0, max_iter=1000).fit(X, answer, sample_weight=weights)
+    with _alone:
+        return LinearSVC(C=C, tol=TOLERANCE, random_state=0, max_iter=1000).fit(X, answer, sample_weight=weights)
 
 
 def _ridge(X: csr_matrix, task: Task, targets: np.ndarray, blocks: np.ndarray, weights: np.ndarray) -> Head:

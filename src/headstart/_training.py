@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from headstart.strategy import Scorer
     from headstart.tasks import Task
 
+FEW = 400  # fewer rows than this pass several times an epoch
 TEMPERATURES = tuple(2.0 ** (step / 2) for step in range(-4, 7))
 
 
@@ -79,13 +80,15 @@ def train(
     schedule: Schedule,
     seed: int,
     what: str,
+    counts: np.ndarray | None = None,
 ) -> Training:
     """Train ``model`` in place on ``rows``; it ends with the weights that were best on ``held``.
 
     Best means the latest epoch that the held-out rows cannot tell from the lowest loss (within one standard error): a few
     dozen rows are noisy, and weights at the end of the schedule have settled.
     Without held-out rows the whole schedule runs and the last weights stay. ``groups`` are AdamW's parameter groups, each
-    with its ``lr``.
+    with its ``lr``. ``counts`` says how many units each row has, where that is not one: losses of one item's words are no
+    independent witnesses.
     """
     import torch
 
@@ -97,12 +100,12 @@ def train(
         steps = schedule.passes * math.ceil(len(rows) / schedule.batch)
         rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _cosine(schedule, steps))
         mean = _RunningMean(model, schedule.average)
-        lowest, best = 0, evaluate(model, batches, task=task, rows=held)
+        lowest, best = 0, evaluate(model, batches, task=task, rows=held, counts=counts)
         kept = (0, model.copy())
         for epoch in range(1, schedule.epochs + 1):
             loss = _epoch(model, batches, task, rows, schedule, optimiser, rate, generator, mean)
             live = mean.swap_in()
-            losses = evaluate(model, batches, task=task, rows=held)
+            losses = evaluate(model, batches, task=task, rows=held, counts=counts)
             if math.isfinite(loss) and (_as_good(losses, best) if len(held) else model.finite()):
                 kept = (epoch, model.copy())
                 if losses.sum() < best.sum():
@@ -123,8 +126,10 @@ def train(
     return Training(kept[0], tuple(history), time.monotonic() - started, ended)
 
 
-def evaluate(model: Model, batches: Batches, *, task: Task, rows: np.ndarray) -> np.ndarray:
-    """Weighted losses of ``rows`` as they are, one a row.
+def evaluate(
+    model: Model, batches: Batches, *, task: Task, rows: np.ndarray, counts: np.ndarray | None = None
+) -> np.ndarray:
+    """Weighted losses of ``rows`` as they are, one a row, with the mean that the losses of all units have.
 
     Scores of classes are taken at the temperature that suits them best: the predictor gets one too, and a network should
     not be stopped for being too sure of itself.
@@ -140,6 +145,9 @@ def evaluate(model: Model, batches: Batches, *, task: Task, rows: np.ndarray) ->
             scores = model.scores(inputs)
             found.append(np.stack([(task.loss(scores / t, encoded) * weights).double().numpy() for t in temperatures]))
     losses = np.concatenate(found, axis=1)
+    if counts is not None and len(rows):
+        starts = np.concatenate([[0], np.cumsum(counts[rows])[:-1]])
+        losses = np.add.reduceat(losses, starts, axis=1) * (len(rows) / losses.shape[1])
     return losses[int(np.argmin(np.nan_to_num(losses.sum(axis=1), nan=np.inf)))]
 
 
@@ -244,6 +252,11 @@ def hold_out(task: Task, examples: Examples, *, fraction: float, seed: int) -> t
     if len(held) > len(examples) / 4 or len(held) < 2:
         return np.arange(len(examples)), np.zeros(0, dtype=int)
     return rows, held
+
+
+def passes(rows: int) -> int:
+    """Passes over the rows that make an epoch: fewer than ``FEW`` rows pass several times."""
+    return int(np.clip(FEW // rows, 1, 8))
 
 
 def settled(scorer: Scorer, task: Task, held: Examples, lens: Lens) -> tuple[Task, float]:

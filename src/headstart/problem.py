@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart import _io
+from headstart._events import emit
 from headstart.errors import ProblemError
 
 if TYPE_CHECKING:
@@ -236,7 +237,10 @@ class Problem:
                 "block may stand on both sides. Give a test part, or a block column with more blocks."
             )
         exam, kept = Exam(self.train.take(held)), self.train.take(keep)
-        return replace(self, task=self.task.fitted(kept.targets), train=kept).without(exam), exam
+        left = replace(self, train=kept).without(exam)
+        if gone := len(kept) - len(left.train):
+            emit("data", f"Left out of train: items whose content stands in the held-out exam too, {gone}.", count=gone)
+        return replace(left, task=self.task.fitted(left.train.targets)), exam
 
     def without(self, exam: Exam) -> Problem:
         """This problem with the exam's items and blocks removed from every part."""

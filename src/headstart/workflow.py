@@ -139,6 +139,8 @@ def admissible(
             raise NotAdmissible(
                 f"'{strategy.name}' needs {', '.join(sorted(missing))}, and {lacks}. Leave it out, or provide it."
             )
+    if lens.reads and not asked and "network" not in lens.has:
+        emit("data", f"{lens.title} can be read, not tuned: strategies that train a network are left out.")
     if not recipes:
         raise NotAdmissible("No strategy can be used on this problem: there are no target labels. Add labelled examples.")
     return recipes

@@ -16,6 +16,7 @@ from headstart._events import listen
 from headstart.errors import ProblemError, UnknownName
 from headstart.readers import Options, arrays, conll, folder, part_of, table
 from headstart.readers._files import Lines
+from headstart.stages.read import read_examples
 
 
 def heard(function, *args):
@@ -555,3 +556,26 @@ def test_paths_of_texts_are_read_and_paths_of_images_are_not(tmp_path):
 def test_an_npz_file_may_hold_texts(tmp_path):
     np.savez(tmp_path / "t.npz", X=np.array(["so it is", "and more"]), y=np.array(["a", "b"]))
     assert arrays.read(tmp_path / "t.npz").inputs == ["so it is", "and more"]
+
+
+def test_quotes_around_every_cell_stay_quotes_whatever_stands_in_them(tmp_path):
+    rows = "".join(f'"text number {n}","{"ab"[n % 2]}"\n' for n in range(20))
+    (tmp_path / "t.csv").write_text(f'"text","label"\n"with a\ttab in it","a"\n{rows}', "utf-8")
+    found = table.read(tmp_path / "t.csv", Options())
+    assert found.inputs[0] == "with a\ttab in it"
+    assert set(found.targets) == {"a", "b"}
+
+
+def test_one_document_says_nothing_about_what_depends_on_what(tmp_path):
+    sentences = "\n\n".join(f"Ada{n} B-PER\nruns O" for n in range(6))
+    (tmp_path / "t.conll").write_text(f"-DOCSTART- O\n\n{sentences}\n", "utf-8")
+    found = conll.read(tmp_path / "t.conll", Options())
+    assert len(found.inputs) == 6
+    assert found.blocks is None or len(set(found.blocks)) != 1 or set(found.blocks) == {""}
+
+
+def test_lines_of_plain_sentences_are_read_whatever_columns_the_training_data_had(tmp_path):
+    (tmp_path / "new.txt").write_text("Ada runs home\nBob sleeps\n", "utf-8")
+    for inputs in (("tokens",), ("2",)):
+        found = read_examples(tmp_path / "new.txt", task="token_labels", options=Options(inputs=inputs))
+        assert found.inputs == [("Ada", "runs", "home"), ("Bob", "sleeps")]

@@ -493,7 +493,7 @@ def test_tags_that_fit_no_words_are_errors(words, tags, more, told):
 
 def test_a_tag_that_stands_only_in_the_exam_is_an_error():
     words = [*WORDS, ("new", "thing")]
-    with pytest.raises(ProblemError, match="Class 'B-NEW' has 1 words in the exam and none to learn from"):
+    with pytest.raises(ProblemError, match="Tag 'B-NEW' has 1 word in the exam and none to learn from"):
         tagged([*GOOD, ("B-NEW", "O")], words, parts=["train"] * 5 + ["test"])
 
 

@@ -72,6 +72,7 @@ class _Opened:
     before: tuple[int, ...]
     after: tuple[int, ...]
     unknown: int
+    blank: str = ""  # what a word inside a text begins with, where the tokenizer tells it from the first by a blank
 
     def bodies(self, inputs: Sequence[str | tuple[str, ...]]) -> Features:
         """Pieces and markers (pieces, 2) of whole texts, without special pieces."""
@@ -86,6 +87,8 @@ class _Opened:
         return Features(np.concatenate(found), np.concatenate([[0], np.cumsum([len(part) for part in found])]))
 
     def _alike(self, texts: list[Any], *, split: bool) -> Features:
+        if split and self.blank:
+            texts = [[self.blank * (place > 0) + word for place, word in enumerate(words)] for words in texts]
         encoded = self.tokenizer.encode_batch(texts, is_pretokenized=split, add_special_tokens=False)
         numbers = [one.ids for one in encoded]
         words = [one.word_ids for one in encoded]
@@ -118,7 +121,7 @@ def _open(file: Path, stamp: int) -> _Opened:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise MissingExtra(
-            "Text encoders need the tokenizers library, which is not installed. Bring it with: pip install 'headstart[text]'"
+            "Text encoders need the tokenizers library, which is not installed. Bring it with: pip install tokenizers"
         ) from error
     try:
         tokenizer = Tokenizer.from_file(str(file))
@@ -132,7 +135,9 @@ def _open(file: Path, stamp: int) -> _Opened:
     own = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
     first, last = (own[0], own[-1] + 1) if own else (len(probe.ids), len(probe.ids))
     unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "[UNK]")
-    return _Opened(tokenizer, tuple(probe.ids[:first]), tuple(probe.ids[last:]), 0 if unknown is None else unknown)
+    ran, split = (tokenizer.encode(x, is_pretokenized=x != "a a", add_special_tokens=False) for x in ("a a", ["a", "a"]))
+    blank = " " if ran.ids != split.ids else ""
+    return _Opened(tokenizer, tuple(probe.ids[:first]), tuple(probe.ids[last:]), 0 if unknown is None else unknown, blank)
 
 
 def _clean(text: str | tuple[str, ...]) -> Any:

@@ -89,7 +89,7 @@ class TextBackbone:
         whole = f"{count} of {len(inputs)} texts {'is' if count == 1 else 'are'}"
         return (
             f"{whole} longer than the {self.pieces.room} word pieces that {self.card.name} reads at once; each is read in "
-            "parts, and the rows are means over all of them.",
+            "parts, and its rows are made of all of them.",
         )
 
     def network(self, *, seed: int = 0, unit: str = "item") -> Network:

@@ -139,7 +139,7 @@ class _Build:
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         config = AutoConfig.from_pretrained(self.folder, **local)
         for name, value in vars(config).items():  # torch's one generator for all would make two fits side by side differ
-            if ("dropout" in name or name.endswith("_pdrop")) and isinstance(value, float):
+            if isinstance(value, float) and any(part in name for part in ("dropout", "drop_path", "layerdrop", "_pdrop")):
                 setattr(config, name, 0.0)
         if seed is not None:
             with torch.random.fork_rng(devices=[]):

@@ -210,7 +210,9 @@ def extract(
         problem, exam = read_problem(path, reader, task, options_of(label, inputs, split, block))
         check_kind(problem, backbone)
         found = sources.find(backbone)
-        lens = Lens(((found, tap_named(found, tap).name if tap else feature_taps(found)[-1].name),), store=store())
+        lens = Lens(
+            ((found, tap_named(found, tap).name if tap else feature_taps(found, problem.task.unit)[-1].name),), store=store()
+        )
         done = verb(problem, lens)
         if place:
             write_features(place, problem, exam, lens)

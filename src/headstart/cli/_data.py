@@ -138,10 +138,18 @@ def write_features(place: Path, problem: Problem, exam: Exam | None, lens: Lens)
     import numpy as np
 
     parts = {**problem.parts(), **({"test": exam.examples} if exam else {})}
-    X = np.concatenate([lens.matrix(part) for part in parts.values()]).astype(np.float32)
+    found = {name: lens.joined(part) for name, part in parts.items()}
+    X = np.concatenate([one.rows for one in found.values()]).astype(np.float32)
     targets = np.concatenate([np.asarray(problem.task.encode(part.targets)) for part in parts.values()])
-    names = np.asarray([name for part in parts.values() for name in part.names], dtype=str)
-    split = np.repeat(list(parts), [len(part) for part in parts.values()])
+    if len(targets) != len(X):
+        raise ProblemError(
+            f"'{lens.reads[0][1]}' has {len(X)} rows for {len(targets)} targets; one a {problem.task.unit} is needed. "
+            "Name another layer with --tap, or none."
+        )
+    names = np.concatenate(
+        [np.repeat(np.asarray(parts[one].names, dtype=str), np.diff(found[one].offsets)) for one in parts]
+    )
+    split = np.repeat(list(parts), [len(one.rows) for one in found.values()])
     buffer = io.BytesIO()
     np.savez(buffer, X=X, y=targets, names=names, split=split, classes=np.asarray(problem.task.labels, dtype=str))
     _io.write_bytes(place, buffer.getvalue())

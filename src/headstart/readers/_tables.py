@@ -135,7 +135,7 @@ def _csv(path: Path) -> Table:
     odd: object = None
     try:
         found = _csv_rows(path, mark, quoted=True)
-        odd = _swallowing(found)
+        odd = _swallowing(found) if mark == "\t" else None
     except _Unclosed as error:
         odd = error
     if odd is None and found is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +198,9 @@ def _read(file: Path, root: Path, options: Options) -> _Inside:
     found = list(_sentences(lines, layout, name))
     _check_columns(found, layout, file)
     documents = len({one.document for one in found} - {""})
-    if documents:
+    if documents == 1 and all(one.document for one in found):  # that says nothing about what depends on what
+        found = [replace(one, document="") for one in found]
+    elif documents:
         told = f"Documents in '{name}': {documents}. The sentences of one are never divided."
         emit("data", told, file=name, documents=documents)
     return _Inside([(f"{name}:{one.line}", one) for one in found], word, tag)
@@ -220,8 +222,8 @@ def _layout(lines: Sequence[str], file: Path, *, told: bool = False) -> _Layout:
     conllu = tabs and width == len(CONLLU) and all(re.match(r"\d", row[0]) for row in regular)
     tags = tuple(column for column in range(width) if _tags([row[column] for row in regular]))
     # Words that stand in columns have the same number of them everywhere; sentences have not.
-    columns = len(table) > 0 and count >= 0.95 * len(table) and (width == 1 or tags or count >= 20)
-    if not (tabs or columns or told or file.suffix.lower() in SUFFIXES):
+    columns = len(table) > 0 and count >= 0.95 * len(table) and (width == 1 or tags or told or count >= 20)
+    if not (tabs or columns or file.suffix.lower() in SUFFIXES):
         return _Layout(False, 0)
     return _Layout(tabs, width, conllu, tags)
 

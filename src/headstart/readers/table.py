@@ -164,12 +164,12 @@ def _holds_files(table: Table, name: str) -> bool:
 
 def _pictures(table: Table, name: str) -> _Inputs:
     folder = table.folder.resolve()
-    inputs, names, rows, skipped = [], [], [], []
+    inputs, names, rows, skipped, row_names = [], [], [], [], table.names
     for row, value in enumerate(table.columns[name]):
         content = value.get("bytes") if isinstance(value, dict) else value
-        called = content if isinstance(content, str) else table.names[row]
+        called = content if isinstance(content, str) else row_names[row]
         if content is None or content == "":
-            skipped.append((called or table.names[row], "names no image"))
+            skipped.append((called or row_names[row], "names no image"))
         elif isinstance(content, str) and not _stays(folder, content):
             skipped.append((called, "lies outside the table's folder"))
         else:

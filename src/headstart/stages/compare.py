@@ -56,6 +56,8 @@ def compare(
     for recipe in arms:  # the exam's features come first, so that no fit's seconds hold them
         for backbone, tap in recipe.lens.reads if recipe.strategy.starts_from == "pretrained" else ():
             recipe.lens.store.features(backbone, exam.examples, [tap])
+            for remark in backbone.remarks(exam.examples.inputs):
+                emit("data", f"In the exam: {remark}")
     everyone = registry.get("engines", "local")(sit, jobs, workers=plan.threads)
     done = [one for one in everyone if one.predictor is not None]
     failed = {one.job.recipe.name: one.message for one in everyone if one.predictor is None}

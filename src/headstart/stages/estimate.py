@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from headstart import registry
+from headstart._training import FEW
 from headstart.errors import ProblemError
 from headstart.problem import Problem
 from headstart.strategy import Plan
@@ -16,7 +17,6 @@ from headstart.strategy import Plan
 # pre-trained one. A rough figure is enough: the plan is about orders of magnitude, and both sides of a comparison follow the
 # same one.
 SECONDS_PER_ITEM = 0.006
-FEW = 400  # fewer items than this pass several times an epoch, so an epoch costs no less
 TUNING = 0.8  # of the core-seconds may go into tuning
 # Folds, seeds and epochs of tuning, from what is best to the least that is worth anything.
 RUNGS = ((5, 3, 8), (3, 2, 8), (2, 1, 6), (1, 1, 4), (1, 1, 3))
@@ -30,7 +30,7 @@ def estimate(problem: Problem, seconds: float = 600.0) -> Plan:
     """
     if not seconds > 0:
         raise ProblemError(f"A budget of {seconds} seconds buys nothing. Give at least 10 seconds, for example 10m.")
-    epoch = SECONDS_PER_ITEM * max(FEW, _work(problem))
+    epoch = SECONDS_PER_ITEM * max(FEW, _work(problem))  # fewer items pass several times, so an epoch costs no less
     plan = Plan(seconds=seconds, threads=min(2, os.cpu_count() or 1))
     plan = replace(plan, epochs=int(min(80, max(4, 0.33 * seconds / epoch))))
     room = TUNING * seconds * plan.threads / epoch

@@ -47,9 +47,10 @@ def locate(
         f"'{taps[best].name}' predicts unseen rows best (leave-one-out log-loss {scores[best].log_loss:.3f}); "
         f"'{taps[shallowest].name}' is the shallowest layer that is as good within one standard error. "
     )
-    reason += (
-        f"Layers up to '{cut}' stay frozen." if cut else "The network cannot be cut here, so tuning starts at the input."
-    )
+    if not found.trainable:
+        reason += "It can be read, not tuned."
+    else:
+        reason += f"Layers up to '{cut}' stay frozen." if cut else "It cannot be cut here, so tuning starts at the input."
     emit("stage", f"{name}: {reason}", backbone=name)
     return Profile(name, tuple(scores), taps[best].name, cut, reason)
 

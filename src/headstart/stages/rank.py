@@ -42,7 +42,7 @@ def rank(
         emit("stage", reason)
         return Ranking((), 0, None, reason)
     rows = some_rows(problem, plan.rank_rows)
-    found = [_candidate(problem, base, rows, store, rankers) for base in bases]
+    found = _candidates(problem, bases, rows, store, rankers)
     ranked = _by_mean_rank(found)
     known = [one for one in ranked if one.prior is not None]
     static = max(known, key=lambda one: one.prior or 0.0).backbone if known else None
@@ -64,6 +64,8 @@ def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable", *
         try:
             base = sources.find(one)
             if base.card.kind == kind:
+                if backbones == "suitable" and all(tap.unit != unit for tap in base.taps):
+                    continue
                 feature_taps(base, unit)  # it must have rows for the unit
             found.append(base)
         except HeadstartError as error:
@@ -76,6 +78,22 @@ def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable", *
         raise NotAdmissible(
             f"'{wrong[0].card.name}' reads {wrong[0].card.kind} items; these are {kind} items. Choose another."
         )
+    return found
+
+
+def _candidates(
+    problem: Problem, bases: Sequence[Backbone], rows: Examples, store: FeatureStore, rankers: Sequence[str]
+) -> list[Candidate]:
+    """Those that can be read. Weights are opened only now, and may be damaged."""
+    found, failed = [], []
+    for base in bases:
+        try:
+            found.append(_candidate(problem, base, rows, store, rankers))
+        except HeadstartError as error:
+            failed.append(error)
+            emit("warning", f"'{base.card.name}' is left out: {error}")
+    if not found:
+        raise failed[0]
     return found
 
 

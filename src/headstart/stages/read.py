@@ -123,7 +123,12 @@ def read_examples(
     except UnknownName:
         if labelled:
             raise
-        found = find(source, reader, Options(inputs=options.inputs), task)  # new data need not have the label column
+        try:  # new data need not have the label column
+            found = find(source, reader, Options(inputs=options.inputs), task)
+        except UnknownName:
+            if task != "token_labels":
+                raise
+            found = find(source, reader, Options(), task)  # nor the columns of a table, when it is a file of sentences
     kind = registry.get("inputs", found.kind)()
     usable = _usable(found, kind, strict)
     if labelled:
@@ -297,8 +302,9 @@ def _check(task: Task, train: Examples, exam: Examples | None) -> None:
     seen = Counter(one for target in exam.targets for one in (target if isinstance(target, tuple) else (target,)))
     unknown = sorted(set(seen) - known)
     if unknown:
+        count, what = seen[unknown[0]], "Tag" if task.unit == "word" else "Class"
         raise ProblemError(
-            f"Class {unknown[0]!r} has {seen[unknown[0]]} {task.unit}s in the exam and none to learn from"
-            f"{f' (so have {len(unknown) - 1} more)' if len(unknown) > 1 else ''}. "
-            "Every class needs some in training. Add them, or remove the class from the exam."
+            f"{what} {unknown[0]!r} has {count} {task.unit}{'' if count == 1 else 's'} in the "
+            f"exam and none to learn from{f' (so have {len(unknown) - 1} more)' if len(unknown) > 1 else ''}. "
+            "Every one needs some in training. Add them, or remove it from the exam."
         )

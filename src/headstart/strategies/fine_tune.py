@@ -11,7 +11,7 @@ import numpy as np
 from headstart import _network, _training
 from headstart._linear import Head, fit_temperature, probe_head
 from headstart.backbone import feature_taps
-from headstart.features import Features, unit_offsets
+from headstart.features import Features
 from headstart.strategy import Plan, Predictor
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from headstart.problem import Examples, Problem
 
 Tensors = Mapping[str, Any]
-FEW = 400  # fewer rows than this pass several times an epoch
 LEAST = 3  # epochs, where the plan has time for none and it was asked for by name
 
 
@@ -60,7 +59,7 @@ class FineTune:
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
         views = _network.views_of(backbone, min(self.views, plan.views))
-        probe, offsets = self._probe(task, examples, lens), unit_offsets(examples, task.unit)
+        probe, labels = self._probe(task, examples, lens), _training.Labels.of(task, examples)
         with _network.contained(plan.threads):
             network = backbone.network(seed=seed, unit=task.unit)
             model = _network.Model.of(network, task.width, cut=lens.cut, statistics=False)
@@ -72,13 +71,14 @@ class FineTune:
             model.set_head(start * first.weights, start * first.bias)
             trained = _training.train(
                 model,
-                self._batches(task, examples, lens, views, network.collate),
+                self._batches(labels, examples, lens, views, network.collate),
                 task=task,
                 rows=rows,
                 held=held,
                 groups=self._groups(model),
                 schedule=self._schedule(plan, len(rows)),
                 seed=seed,
+                counts=np.diff(labels.offsets),
                 what=f"fine-tuning {backbone.card.name}",
             )
             tuned = model.copy()
@@ -86,7 +86,7 @@ class FineTune:
             model.load(_between(floor, tuned, share))
         notes = {**trained.notes(), "share": share, "views": len(views)}
         if share == 0:
-            temperature, decoding = probe.temperature, probe.tune(task, examples, offsets)
+            temperature, decoding = probe.temperature, probe.tune(task, examples, labels.offsets)
         return Predictor(decoding, lens, self, _network.NetworkScorer(model, unit=task.unit), temperature, notes)
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _network.NetworkScorer:
@@ -118,16 +118,17 @@ class FineTune:
             batch=self.batch,
             patience=self.patience,
             smoothing=self.smoothing,
-            passes=int(np.clip(FEW // rows, 1, 8)),
+            passes=_training.passes(rows),
         )
 
-    def _batches(self, task: Any, examples: Examples, lens: Lens, views: tuple[str, ...], collate: Any) -> _training.Batches:
+    def _batches(
+        self, labels: _training.Labels, examples: Examples, lens: Lens, views: tuple[str, ...], collate: Any
+    ) -> _training.Batches:
         """Cached states at the cut, a random view of each item; without a cut, prepared inputs augmented anew."""
         import torch
 
         looks = views if lens.cut is not None else ("",)
         states = [_network.states_of(lens, examples, lens.cut, view=view) for view in looks]
-        labels = _training.Labels.of(task, examples)
 
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
             look = np.zeros(len(index), dtype=int)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from headstart.features import Lens
     from headstart.problem import Examples, Problem
 
-FEW = 400  # fewer rows than this pass several times an epoch
-
 
 @dataclass(frozen=True)
 class Scratch:
@@ -62,17 +60,19 @@ class Scratch:
             )
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
+        labels = _training.Labels.of(task, examples)
         with _network.contained(plan.threads):
             model = _network.Model.of(backbone.network(seed=seed, unit=task.unit), task.width)
             trained = _training.train(
                 model,
-                self._batches(task, examples, lens, model.network.collate),
+                self._batches(labels, examples, lens, model.network.collate),
                 task=task,
                 rows=rows,
                 held=held,
                 groups=self._groups(model),
                 schedule=self._schedule(plan, len(rows)),
                 seed=seed,
+                counts=np.diff(labels.offsets),
                 what=f"training {backbone.card.name} from scratch",
             )
             views = _network.views_of(backbone, 2) if self.flip else ("",)
@@ -91,13 +91,12 @@ class Scratch:
             mixup=self.mixup,
             smoothing=self.smoothing,
             average=self.average,
-            passes=int(np.clip(FEW // rows, 1, 8)),
+            passes=_training.passes(rows),
         )
 
-    def _batches(self, task: Any, examples: Examples, lens: Lens, collate: Any) -> _training.Batches:
+    def _batches(self, labels: _training.Labels, examples: Examples, lens: Lens, collate: Any) -> _training.Batches:
         """Inputs as they are, or augmented anew each time when a generator is given."""
         inputs = _network.states_of(lens, examples, None)
-        labels = _training.Labels.of(task, examples)
 
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
             chosen = collate([inputs[i] for i in index])

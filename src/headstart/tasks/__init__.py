@@ -75,7 +75,7 @@ class Task(Protocol):
         """Training weights (n,), mean 1, against class imbalance; None when every item counts the same."""
 
     def loss(self, scores: Any, encoded: Any) -> Any:
-        """The torch training loss, one value an item (n,), of raw scores (n, width) and encoded targets."""
+        """The torch training loss, one value a unit, of raw scores (units, width) and encoded targets."""
 
     def losses(self, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The same in numpy, (n,): log-loss for classes, squared error for numbers. For early stops and temperatures."""
