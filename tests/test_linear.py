@@ -169,3 +169,15 @@ def test_a_rare_class_does_not_lower_the_folds_for_all():
     pairs = fold_pairs(Y, np.arange(401), "softmax")
     assert len(pairs) == 5
     assert sorted(np.concatenate([held for _, held in pairs]).tolist()) == list(range(401))
+
+
+def test_a_block_of_more_rows_than_columns_is_left_out_exactly():
+    draw = np.random.default_rng(3)
+    X, Y = draw.normal(size=(60, 4)), draw.normal(size=(60, 2))
+    blocks = np.where(np.arange(60) < 40, 0, np.arange(60))  # 40 rows in one block, 4 columns
+    found = Decomposition.of(X)
+    left = found.leave_one_out(Y, 2.5, blocks=blocks)
+    hat = found.U @ np.diag(found.s2 / (found.s2 + 2.5)) @ found.U.T + 1 / 60
+    part = hat[:40, :40]
+    expected = Y[:40] - np.linalg.solve(np.eye(40) - part, (Y - hat @ Y)[:40])
+    assert np.allclose(left[:40], expected)

@@ -24,6 +24,7 @@ _HOME = {
     "admissible": "workflow",
     "read": "stages.read",
     "read_examples": "stages.read",
+    "from_arrays": "readers.arrays",
     "rank": "stages.rank",
     "locate": "stages.locate",
     "extract": "stages.extract",

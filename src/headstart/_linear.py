@@ -76,9 +76,8 @@ class Decomposition:
         own = self.weights / len(Y) + (self.U**2) @ shrunk
         left = residual / np.maximum(1 - own, 1e-12)[:, None]
         for members in _shared_blocks(blocks):
-            part, rows = self.U[members], np.sqrt(self.weights[members])
-            hat = (part * shrunk) @ part.T + np.outer(rows, rows) / len(Y)
-            left[members] = np.linalg.solve(np.eye(len(members)) - hat + 1e-12 * np.eye(len(members)), residual[members])
+            rows = np.sqrt(self.weights[members])[:, None] / np.sqrt(len(Y))
+            left[members] = _without(np.hstack([self.U[members] * np.sqrt(shrunk), rows]), residual[members])
         return Y - left / root
 
     def select(self, Y: np.ndarray, *, blocks: np.ndarray | None = None) -> tuple[float, np.ndarray]:
@@ -333,6 +332,14 @@ def _loss(scores: np.ndarray, Y: np.ndarray, link: str) -> tuple[np.ndarray, np.
         total = raised.sum(axis=1, keepdims=True)
         return np.log(total[:, 0]) - (shifted * Y).sum(axis=1), raised / total - Y
     return (np.logaddexp(0, scores) - scores * Y).sum(axis=1), np.exp(-np.logaddexp(0, -scores)) - Y
+
+
+def _without(M: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """(1 − M Mᵀ)⁻¹ ``residual`` through the smaller of the two Gram matrices: a block may have more rows than columns."""
+    m, r = M.shape
+    if m <= r:
+        return np.asarray(np.linalg.solve((1 + 1e-12) * np.eye(m) - M @ M.T, residual))
+    return np.asarray(residual + M @ np.linalg.solve((1 + 1e-12) * np.eye(r) - M.T @ M, M.T @ residual))
 
 
 def _eigen(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

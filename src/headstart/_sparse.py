@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,8 @@ def machines(X: csr_matrix, Y: np.ndarray, C: float, *, weights: np.ndarray, lin
 def _machine(X: csr_matrix, answer: np.ndarray, C: float, weights: np.ndarray) -> Any:
     from sklearn.svm import LinearSVC
 
-    with _alone:
+    with _alone, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes")  # of many tags, folds have few rows each
         return LinearSVC(C=C, tol=TOLERANCE, random_state=0, max_iter=1000).fit(X, answer, sample_weight=weights)
 
 

@@ -99,7 +99,7 @@ def _tags(tags: Any) -> Any:
 
 def _given(estimator: BaseEstimator, X: Any, y: Any, *, numbers: bool = False) -> tuple[Any, np.ndarray]:
     """``X`` and ``y``, checked the way scikit-learn does where ``X`` is a table."""
-    if _images(X):
+    if _files(X):
         y = column_or_1d(y, warn=True)
     else:
         X, y = validate_data(estimator, X, y, dtype=np.float64, ensure_all_finite="allow-nan", y_numeric=numbers)
@@ -110,13 +110,15 @@ def _given(estimator: BaseEstimator, X: Any, y: Any, *, numbers: bool = False) -
 
 
 def _asked(estimator: BaseEstimator, X: Any) -> Examples:
-    if not _images(X):
+    if not _files(X):
         X = validate_data(estimator, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False)
-    return read_examples(from_arrays(X), strict=True)  # strict: an answer for every item, or an error
+    # The kind is that of the training data: a text that ends like the name of an image is a text.
+    found = from_arrays(X, kind=estimator.kind_ if _files(X) else None)
+    return read_examples(found, strict=True)  # strict: an answer for every item, or an error
 
 
-def _images(X: Any) -> bool:
-    """Whether ``X`` holds images: paths, file contents, or arrays of more than two dimensions."""
+def _files(X: Any) -> bool:
+    """Whether ``X`` holds texts or images (texts, paths, file contents, arrays of more than two dimensions), not a table."""
     if isinstance(X, (list, tuple)):
         return bool(len(X)) and (isinstance(X[0], (str, bytes)) or hasattr(X[0], "__fspath__") or np.ndim(X[0]) > 1)
     table = np.asarray(X) if not hasattr(X, "ndim") else X
@@ -127,6 +129,7 @@ def _images(X: Any) -> bool:
 
 def _fitted(estimator: Any, X: Any, targets: np.ndarray, task: str) -> Predictor:
     problem, _ = read(from_arrays(X, targets), task=task, strict=True)
+    estimator.kind_ = problem.kind
     lens = _lens(problem, estimator.backbone)
     recipe = admissible(problem, lens, strategies=[estimator.strategy])[0]
     return recipe.fit(problem, seed=estimator.seed)

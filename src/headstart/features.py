@@ -68,6 +68,13 @@ class FeatureStore:
         self._loaded: set[str] = set()
         self._locks: defaultdict[str, RLock] = defaultdict(RLock)  # fits side by side must not compute one thing twice
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Where it lies and its cap: a copy in another process reads what is on disk, or computes it again."""
+        return {"path": self.path, "cap_bytes": self.cap_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"], cap_bytes=state["cap_bytes"])  # type: ignore[misc]
+
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path) if self.path else 'in memory'!r})"
 

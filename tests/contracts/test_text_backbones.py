@@ -356,8 +356,8 @@ def test_texts_that_are_read_in_parts_are_told(tiny):
     assert tiny.remarks(["the cat", SPLIT, "the " * 14]) == ()
     (told,) = tiny.remarks([long, "the", long, ("the",) * 15])
     assert told == (
-        "3 of 4 texts are longer than the 14 word pieces that tiny reads at once; each is read in parts, and the rows are "
-        "means over all of them."
+        "3 of 4 texts are longer than the 14 word pieces that tiny reads at once; each is read in parts, and its rows are "
+        "made of all of them."
     )
     assert tiny.remarks([long])[0].startswith("1 of 1 texts is longer")
 

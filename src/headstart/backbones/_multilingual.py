@@ -13,6 +13,7 @@ import numpy as np
 from headstart import _io
 from headstart.backbone import Card, Network, Tap, tap_named
 from headstart.backbones import _pinned
+from headstart.backbones._pieces import no_onnx, no_view, told_long
 from headstart.backbones._pinned import Asset, File
 from headstart.errors import MissingExtra, NotAdmissible
 from headstart.features import Features
@@ -83,8 +84,7 @@ class MultilingualBackbone:
 
     def prepare(self, inputs: Sequence[Any], *, view: str = "") -> np.ndarray:
         """The texts, (n,), each one ``str``."""
-        if view:
-            raise NotAdmissible(f"Texts have no view '{view}'; only the text as it is can be read. Leave the view out.")
+        no_view(view)
         return np.asarray([_joined(text) for text in inputs], dtype=object)
 
     def features(self, inputs: Sequence[Any], taps: Sequence[str], *, view: str = "") -> dict[str, Features]:
@@ -103,13 +103,7 @@ class MultilingualBackbone:
     def remarks(self, inputs: Sequence[Any]) -> tuple[str, ...]:
         """How many of ``inputs`` are too long to be read at once."""
         count = sum(len(_joined(text)) > MOST for text in inputs)
-        if not count:
-            return ()
-        whole = f"{count} of {len(inputs)} texts {'is' if count == 1 else 'are'}"
-        return (
-            f"{whole} longer than the {MOST:,} characters that {self.card.name} reads at once; each is read in parts, and "
-            "the row is the mean over them, of length one.",
-        )
+        return told_long(count, len(inputs), f"{MOST:,} characters that {self.card.name} reads at once")
 
     def network(self, *, seed: int = 0, unit: str = "item") -> Network:
         """Always ``NotAdmissible``: the encoder is frozen."""
@@ -135,10 +129,7 @@ class MultilingualBackbone:
 
     def onnx(self, module: Any | None = None, *, tap: str | None = None) -> Any:
         """Always ``NotAdmissible``: the tokenizer cannot be written as ONNX."""
-        raise NotAdmissible(
-            f"{self.card.name} cannot be exported as ONNX: texts are cut into word pieces outside of the network. "
-            "Keep the run folder and use `headstart predict`."
-        )
+        raise no_onnx(self.card.name)
 
 
 def _joined(text: str | tuple[str, ...]) -> str:

@@ -140,6 +140,29 @@ def _open(file: Path, stamp: int) -> _Opened:
     return _Opened(tokenizer, tuple(probe.ids[:first]), tuple(probe.ids[last:]), 0 if unknown is None else unknown, blank)
 
 
+def no_view(view: str) -> None:
+    """``NotAdmissible`` for any view but the text as it is."""
+    if view:
+        raise NotAdmissible(f"Texts have no view '{view}'; only the text as it is can be read. Leave the view out.")
+
+
+def no_onnx(name: str) -> NotAdmissible:
+    """Why no text backbone is written as ONNX."""
+    return NotAdmissible(
+        f"{name} cannot be exported as ONNX: texts are cut into pieces outside of the network. Keep the run folder and use "
+        "`headstart predict`."
+    )
+
+
+def told_long(count: int, total: int, reads: str) -> tuple[str, ...]:
+    """What to say of ``count`` of ``total`` texts that are longer than a model ``reads``; nothing of none."""
+    if not count:
+        return ()
+    are = "is" if count == 1 else "are"
+    parts = "each is read in parts, and its rows are made of all of them."
+    return (f"{count} of {total} texts {are} longer than the {reads}; {parts}",)
+
+
 def _clean(text: str | tuple[str, ...]) -> Any:
     """Half of a surrogate pair is no character, and the tokenizer refuses it: it becomes a question mark."""
     if isinstance(text, str):

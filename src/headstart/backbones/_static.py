@@ -13,6 +13,7 @@ import numpy as np
 from headstart import _io
 from headstart.backbone import Card, Network, Tap, tap_named
 from headstart.backbones import _pinned
+from headstart.backbones._pieces import no_onnx, no_view
 from headstart.backbones._pinned import Asset, File
 from headstart.errors import NotAdmissible
 from headstart.features import Features
@@ -112,8 +113,7 @@ class StaticBackbone:
 
     def prepare(self, inputs: Sequence[Any], *, view: str = "") -> Features:
         """Rows (vectors, 2), int32: the word's row in the table (-1: unknown) and its marker, 1 begins a word, 2 goes on."""
-        if view:
-            raise NotAdmissible(f"Texts have no view '{view}'; only the text as it is can be read. Leave the view out.")
+        no_view(view)
         words = _opened(self).words
         parts = [_numbers(words, text) for text in inputs]
         rows = np.concatenate([np.zeros((0, 2), np.int32), *parts])
@@ -168,10 +168,7 @@ class StaticBackbone:
 
     def onnx(self, module: Any | None = None, *, tap: str | None = None) -> Any:
         """Always ``NotAdmissible``: there is no network."""
-        raise NotAdmissible(
-            f"{self.card.name} cannot be exported as ONNX: words are looked up outside of any network. "
-            "Keep the run folder and use `headstart predict`."
-        )
+        raise no_onnx(self.card.name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from headstart import _io
 from headstart.backbone import Card, Network, Tap, feature_taps, tap_named
 from headstart.backbones import _encoder
 from headstart.backbones._encoder import Architecture
-from headstart.backbones._pieces import Layout, Pieces
+from headstart.backbones._pieces import Layout, Pieces, no_onnx, no_view, told_long
 from headstart.backbones._sessions import opened, started, threads
 from headstart.errors import NotAdmissible
 from headstart.features import Features
@@ -52,8 +52,7 @@ class TextBackbone:
 
     def prepare(self, inputs: Sequence[Any], *, view: str = "") -> Features:
         """The word pieces of every text: rows (pieces, 2), int32, number and marker. There are no views of texts."""
-        if view:
-            raise NotAdmissible(f"Texts have no view '{view}'; only the text as it is can be read. Leave the view out.")
+        no_view(view)
         return self.pieces.prepare(inputs)
 
     def features(self, inputs: Sequence[Any], taps: Sequence[str], *, view: str = "") -> dict[str, Features]:
@@ -83,14 +82,8 @@ class TextBackbone:
 
     def remarks(self, inputs: Sequence[Any]) -> tuple[str, ...]:
         """How many of ``inputs`` are too long to be read at once."""
-        count = self.pieces.long(inputs)
-        if not count:
-            return ()
-        whole = f"{count} of {len(inputs)} texts {'is' if count == 1 else 'are'}"
-        return (
-            f"{whole} longer than the {self.pieces.room} word pieces that {self.card.name} reads at once; each is read in "
-            "parts, and its rows are made of all of them.",
-        )
+        reads = f"{self.pieces.room} word pieces that {self.card.name} reads at once"
+        return told_long(self.pieces.long(inputs), len(inputs), reads)
 
     def network(self, *, seed: int = 0, unit: str = "item") -> Network:
         """A new torch copy in evaluation mode whose rows stand for texts (``item``) or for words (``word``)."""
@@ -122,10 +115,7 @@ class TextBackbone:
 
     def onnx(self, module: Any | None = None, *, tap: str | None = None) -> Any:
         """Always ``NotAdmissible``: the tokenizer cannot be written as ONNX."""
-        raise NotAdmissible(
-            f"{self.card.name} cannot be exported as ONNX: texts are cut into word pieces outside of the network. "
-            "Keep the run folder and use `headstart predict`."
-        )
+        raise no_onnx(self.card.name)
 
     def _table(self, prepared: Features, layout: Layout, table: str, places: tuple[str, ...]) -> list[np.ndarray]:
         """Rows of ``table`` at ``places``."""

@@ -172,7 +172,7 @@ def locate(
         problem, _ = read_problem(path, reader, task, options_of(label, inputs, split, block))
         check_kind(problem, backbone)
         found = verb(problem, backbone, store=store())
-    rows = [["tap", "depth", "width", "score", "log-loss"]]
+    rows = [["tap", "depth", "width", "score", "loss"]]
     rows += [
         [one.tap, f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", f"{one.log_loss:.3f}"] for one in found.scores
     ]

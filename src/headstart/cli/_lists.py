@@ -64,7 +64,7 @@ def _cards(found: list[dict[str, Any]]) -> list[str]:
                 one["name"],
                 f"{one['parameters'] / 1e6:.1f} M weights",
                 size(one["weights_bytes"]),
-                f"{one['input_px']} px",
+                f"{one['input_px']} px" if one["input_px"] else one["kind"],
                 "installed" if one["installed"] else f"bring it with: {one['install']}",
             ]
             for one in found

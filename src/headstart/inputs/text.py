@@ -16,6 +16,7 @@ from headstart import _io
 from headstart.errors import ProblemError
 
 MAX_CHARACTERS = 1_000_000  # a thick novel; what is longer is a file that was not cut into texts
+_VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}  # signs for control characters
 SHOWN = (420, 180)  # characters of a long text that ``show`` keeps: at its start, at its end
 
 
@@ -80,7 +81,7 @@ class Text:
             text = self.load(raw)
         except ProblemError as error:
             return f"<figure><p>{html.escape(str(error))}</p><figcaption>{caption}</figcaption></figure>"
-        whole = text if isinstance(text, str) else " ".join(text)
+        whole = (text if isinstance(text, str) else " ".join(text)).translate(_VISIBLE)
         # dir: letters that turn the direction of writing must not turn the page.
         return f'<figure><p class="text" dir="auto">{_shortened(whole)}</p><figcaption>{caption}</figcaption></figure>'
 

@@ -42,7 +42,8 @@ def layers(records: Records) -> str:
     found = records.profile
     if found is None or not found.scores:
         return ""
-    drawn = _svg.profile(found, metric=records.metric) if len(found.scores) > 1 else ""
+    metric = "accuracy of words" if records.task == "token_labels" else records.metric
+    drawn = _svg.profile(found, metric=metric) if len(found.scores) > 1 else ""
     rows = []
     for one in sorted(found.scores, key=lambda score: score.depth):
         marks = [word for tap, word in ((found.read, "read"), (found.cut, "frozen up to here")) if tap == one.tap]
@@ -50,7 +51,7 @@ def layers(records: Records) -> str:
         cells = [name, _page.number(one.depth, decimals=2), _page.counted(one.width)]
         cells += [_page.number(one.score), _page.number(one.error), _page.number(one.log_loss)]
         rows.append([*(["@won"] if one.tap == found.read else []), *cells])
-    head = ["Layer", "Depth", "Width", _page.text(records.metric), "± error", "Loss"]
+    head = ["Layer", "Depth", "Width", _page.text(metric), "± error", "Loss"]
     every = _page.folded(f"All {len(rows)} layers", _page.table(head, rows, numeric="-nnnnn"))
     of = f"<b>{_page.text(found.backbone)}</b>. {_page.message(found.reason)}"
     return _page.paragraphs(of) + drawn + _page.note("The band is one error of the estimate to each side.") + every

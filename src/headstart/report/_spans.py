@@ -12,6 +12,7 @@ from headstart.report._records import Records
 from headstart.stages import _intervals
 
 _TYPES = 40
+_FEW = 20  # entities of a type that say little
 _PARTS = 200  # parts of the exam that the intervals leave out in turn; more parts would not narrow them
 
 
@@ -30,7 +31,7 @@ def types(records: Records) -> str:
     rows = []
     for t in order[:_TYPES]:
         name, count, precision, recall, f1 = ours[t]
-        few = '<span class="tag">few</span>' if count < 20 else ""
+        few = '<span class="tag">few</span>' if count < _FEW else ""
         cells = [_page.text(name) + few, _page.counted(count), _page.number(precision), _page.number(recall)]
         cells += [_page.number(f1), _svg.pair(scale, _known(f1), _known(theirs[t][4]) if other else None, sides=sides)]
         rows.append([*cells, *([_page.number(theirs[t][4]), gains[t]] if other else [])])
@@ -40,7 +41,8 @@ def types(records: Records) -> str:
         head, rows, numeric="-nnnnw" + ("nn" if other else ""), label=f"{named}; the most frequent type first"
     )
     rest = f"{len(order) - _TYPES} more types are rarer. " if len(order) > _TYPES else ""
-    told = "Intervals of the gain are 95 %, for these trained models, each type for itself: of many, some miss by chance."
+    told = "Intervals of the gain are 95 %, for these trained models, each type for itself: of many, some miss by chance. "
+    told += f"Types with fewer than {_FEW} entities have none."
     return drawn + _page.note(rest + (told if other else ""))
 
 
@@ -108,12 +110,14 @@ def _gains(evidence: Evidence, arm: str, other: str) -> list[str]:
         np.add.at(sums, part, counts)
         whole = sums.sum(axis=0)
         scores.append(_f1(np.concatenate([whole[None], whole - sums])))
+    counts = whole[0] + whole[2]
     gains = scores[0] - scores[1]
     shown = []
     for t in range(T):
         found = _intervals.jackknife(float(gains[0, t]), gains[1:, t])
         low, high = max(-1.0, found.low), min(1.0, found.high)
         known = np.isfinite([found.low, found.high]).all()
+        known = known and counts[t] >= _FEW  # so few entities tell nothing of their spread
         shown.append(_page.signed(found.value) + (f"<br><small>{_page.span(low, high, sign=True)}</small>" if known else ""))
     return shown
 

@@ -219,7 +219,7 @@ def _own_score(evidence: Evidence, arm: str, *, alpha: float) -> Interval:
         limits = _jackknife(evidence, [tables], number, alpha=alpha)
     else:
         limits = iv.mean_of_parts([iv.wilson(part, alpha=alpha) for _, part in values])
-    if values is not None:
+    if evidence.task.link != "identity":  # only R² may fall below 0
         limits = _clipped(limits, 0.0)
     return _interval(limits) or Interval(float(limits.value), float(limits.value), float(limits.value))
 

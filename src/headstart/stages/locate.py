@@ -43,8 +43,9 @@ def locate(
     near = [i for i, loss in enumerate(losses) if (loss - losses[best]).mean() <= _error(loss - losses[best], blocks)]
     shallowest = min(near)
     cut = _something_above([tap.place for tap in taps], [tap.resumable for tap in taps], shallowest)
+    what = "squared error" if task.link == "identity" else "log-loss"
     reason = (
-        f"'{taps[best].name}' predicts unseen rows best (leave-one-out log-loss {scores[best].log_loss:.3f}); "
+        f"'{taps[best].name}' predicts unseen rows best (leave-one-out {what} {scores[best].log_loss:.3f}); "
         f"'{taps[shallowest].name}' is the shallowest layer that is as good within one standard error. "
     )
     if not found.trainable:
