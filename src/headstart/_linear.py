@@ -279,7 +279,8 @@ def _select_logistic(
     """
     rows = some_blocks(Y, blocks, task.link, most=MOST)
     X, Y, weights, targets, blocks = (part[rows] for part in (X, Y, weights, targets, blocks))
-    single, ones = X.astype(np.float32), Y.astype(np.float32)
+    precision = np.float64 if len(X) <= FEW else np.float32  # few rows cost nothing, and then the last digits agree too
+    single, ones = X.astype(precision), Y.astype(precision)
     pairs = fold_pairs(Y, blocks, task.link)
     starts = [(np.zeros((X.shape[1], Y.shape[1])), _log_prior(Y[fit], weights[fit], task)) for fit, _ in pairs]
     tried: list[tuple[float, float, np.ndarray]] = []
