@@ -341,3 +341,42 @@ def test_what_is_no_length_of_time(text):
 def test_nothing_steers_the_terminal():
     assert _console.visible("a\x1b[31m\r\n\u202eb é 猫") == r"a\x1b[31m\r\n\u202eb é 猫"
     assert _console.visible("\udcff") == r"\udcff"
+
+
+def tagged(path, count=40):
+    """A table of sentences with a tag for every word, as JSON lines."""
+    lines = []
+    for n in range(count):
+        name = ("Ada", "Bob", "Eve")[n % 3]
+        lines.append({"tokens": [name, "runs", f"on{n % 7}"], "ner_tags": ["B-PER", "O", "O"]})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+
+def test_a_tagger_learned_from_a_table_answers_a_file_of_sentences(headstart, place):
+    """The command that a run ends with works as it stands."""
+    tagged(place / "sent.jsonl")
+    done = headstart("transfer", "sent.jsonl", "--strategy", "plain", "--strategy", "chance", "--budget", "20s")
+    assert done.returncode == 0, done.stderr
+    (place / "new_sentences.txt").write_text("Ada sleeps well\nthen Bob runs\n", "utf-8")
+    line = next(line for line in done.stdout.splitlines() if "headstart predict" in line)
+    asked = headstart(*shlex.split(line.partition("headstart ")[2]))
+    assert asked.returncode == 0, asked.stderr
+    rows = list(csv.DictReader(asked.stdout.splitlines()))
+    assert [row["prediction"] for row in rows if row["word"] in ("Ada", "Bob")] == ["B-PER", "B-PER"]
+
+
+def test_rows_of_tagged_words_go_to_a_file_with_their_tags(headstart, place):
+    from headstart.backbones import known
+
+    if not any(one.name == "all_minilm_l6_v2" and one.installed for one in known("text")):
+        pytest.skip("the weights of all_minilm_l6_v2 are not installed")
+    tagged(place / "rows.jsonl", count=12)
+    done = headstart("extract", "rows.jsonl", "--backbone", "all_minilm_l6_v2", "--out", "rows.npz")
+    assert done.returncode == 0, done.stderr
+    with np.load(place / "rows.npz") as found:
+        assert {name: len(found[name]) for name in ("X", "y", "names", "split")} == dict.fromkeys(
+            ("X", "y", "names", "split"), 36
+        )
+    refused = headstart("extract", "rows.jsonl", "--backbone", "all_minilm_l6_v2", "--tap", "layer6", "--out", "other.npz")
+    assert refused.returncode == 2
+    assert "'layer6' has 12 rows for 36 targets" in refused.stderr

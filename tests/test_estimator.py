@@ -76,3 +76,14 @@ def test_a_wrong_parameter_is_told_at_fit(estimator, error, words):
 def test_one_class_is_no_problem_to_learn():
     with pytest.raises(ProblemError, match="one class"):
         HeadstartClassifier().fit(np.eye(4), ["a"] * 4)
+
+
+def test_texts_stay_texts_and_an_estimator_travels():
+    """A text that ends like the name of an image is a text, and a fitted estimator can be sent to another process."""
+    import pickle
+
+    texts = [f"{word} number {n}" for n in range(12) for word in ("alpha", "beta")]
+    made = HeadstartClassifier("plain").fit(texts, ["a", "b"] * 12)
+    assert list(made.predict(["alpha photo.jpg"])) == ["a"]
+    again = pickle.loads(pickle.dumps(made))
+    assert list(again.predict(["beta env.png", "alpha"])) == ["b", "a"]
