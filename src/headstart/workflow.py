@@ -52,6 +52,8 @@ def transfer(
     same call with the same data continues or rereads what is there.
     """
     started = time.perf_counter()
+    if not isinstance(budget, (int, float)):
+        raise ProblemError(f"The budget is {budget!r}; a number of seconds is needed, such as 600.")
     if not 0 <= margin < float("inf") or seed < 0:
         raise ProblemError(f"margin is {margin} and seed {seed}; a finite margin and a seed, neither below 0, are needed.")
     given = exam

@@ -351,6 +351,13 @@ def test_a_word_longer_than_the_model_reads_is_cut_and_keeps_one_row(tiny):
         assert np.allclose(rows[0], pieces[:, :-1].mean(0), atol=1e-5)
 
 
+def test_texts_of_unknown_characters_are_told(tiny):
+    assert tiny.remarks(["the cat sat on a mat"] * 9 + ["日本語 中文 汉字"]) == (
+        "In 10% of the texts, tiny does not know most of what they are made of: it cannot tell them apart.",
+    )
+    assert tiny.remarks([]) == ()
+
+
 def test_texts_that_are_read_in_parts_are_told(tiny):
     long = "the cat " * 20
     assert tiny.remarks(["the cat", SPLIT, "the " * 14]) == ()

@@ -12,7 +12,7 @@ from headstart import _io
 from headstart.backbone import Card, Network, Tap, feature_taps, tap_named
 from headstart.backbones import _encoder
 from headstart.backbones._encoder import Architecture
-from headstart.backbones._pieces import BEGINS, Layout, Pieces, no_onnx, no_view, told_long
+from headstart.backbones._pieces import BEGINS, Layout, Pieces, no_onnx, no_view, told_long, told_strange
 from headstart.backbones._texts import POOLINGS, TextBackbone, text_backbone
 from headstart.errors import NotAdmissible
 from headstart.features import Features
@@ -88,9 +88,10 @@ class EagerTextBackbone:
         raise NotAdmissible(f"{self.card.name} cannot continue from '{tap}'; it runs whole. Cut at the input instead.")
 
     def remarks(self, inputs: Sequence[Any]) -> tuple[str, ...]:
-        """How many of ``inputs`` are too long to be read at once."""
+        """How many of ``inputs`` are too long to be read at once, or made of what it does not know."""
         reads = f"{self.pieces.room} word pieces that {self.card.name} reads at once"
-        return told_long(self.pieces.long(inputs), len(inputs), reads)
+        strange = told_strange(self.pieces.strange(inputs), self.card.name)
+        return (*told_long(self.pieces.long(inputs), len(inputs), reads), *strange)
 
     def network(self, *, seed: int = 0, unit: str = "item") -> Network:
         """A new copy in evaluation mode that can be cut at the input only; its rows stand for texts or for words."""

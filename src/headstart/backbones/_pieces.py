@@ -16,6 +16,7 @@ from headstart.features import Features
 
 SPECIAL, BEGINS, CONTINUES, FIRST = 0, 1, 2, 3  # markers: what a piece is
 PART = 4096  # texts tokenised at a time: what stands between text and numbers stays small
+SAMPLE = 300  # texts that are looked into for unknown pieces
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ class Pieces:
         opened = self._opened()
         parts = (doubtful[start : start + PART] for start in range(0, len(doubtful), PART))
         return sum(int((np.diff(opened.bodies(part).offsets) > room).sum()) for part in parts)
+
+    def strange(self, inputs: Sequence[str | tuple[str, ...]]) -> float:
+        """The share of texts of which more than half of the pieces are unknown, from a sample of them."""
+        opened = self._opened()
+        bodies = opened.bodies(list(inputs[:: max(1, len(inputs) // SAMPLE)])).parts()
+        return sum(float((body[:, 0] == opened.unknown).mean()) > 0.5 for body in bodies if len(body)) / max(1, len(bodies))
 
     def _opened(self) -> _Opened:
         file = self.file()
@@ -138,6 +145,13 @@ def _open(file: Path, stamp: int) -> _Opened:
     ran, split = (tokenizer.encode(x, is_pretokenized=x != "a a", add_special_tokens=False) for x in ("a a", ["a", "a"]))
     blank = " " if ran.ids != split.ids else ""
     return _Opened(tokenizer, tuple(probe.ids[:first]), tuple(probe.ids[last:]), 0 if unknown is None else unknown, blank)
+
+
+def told_strange(share: float, name: str) -> tuple[str, ...]:
+    """What to say where a model knows few of the pieces of a good part of the texts."""
+    if share < 0.1:
+        return ()
+    return (f"In {share:.0%} of the texts, {name} does not know most of what they are made of: it cannot tell them apart.",)
 
 
 def no_view(view: str) -> None:

@@ -8,15 +8,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from headstart.errors import ProblemError
-
-if TYPE_CHECKING:
-    from headstart.problem import Examples
-    from headstart.strategy import Predictor
+from headstart.problem import Examples
+from headstart.strategy import Predictor
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet may run a cell that begins so
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -127,6 +125,11 @@ class Tagged:
 
 def predict(predictor: Predictor, examples: Examples) -> Answers | Tagged:
     """``predictor``'s answers for ``examples``, in their order; probabilities where they have a meaning."""
+    if not isinstance(predictor, Predictor) or not isinstance(examples, Examples):
+        raise ProblemError(
+            f"predict takes a predictor and examples, not a {type(predictor).__name__} and a {type(examples).__name__}. "
+            "Make them with Run.open(folder).predictor and read_examples(path), or read_examples(from_arrays(texts))."
+        )
     task: Any = predictor.task
     if task.unit == "word":
         return _tagged(predictor, examples)
