@@ -108,8 +108,8 @@ class Model:
                 full = [states[i] for i in (*part, *part[:1].repeat(CHUNK - len(part)))]
                 rows = self.scores(self.network.collate(full)).double().numpy()
                 ends = np.cumsum([self.network.count(state) for state in full])
-                for place, end in zip(part, ends, strict=False):
-                    found[place] = rows[end - self.network.count(states[place]) : end]
+                for place, own in zip(part, np.split(rows, ends[:-1]), strict=False):
+                    found[place] = own
         return Features(np.concatenate(found), np.concatenate([[0], np.cumsum([len(rows) for rows in found])]))
 
 

@@ -54,7 +54,7 @@ class EagerBackbone:
 
         for tap in taps:
             tap_named(self, tap)
-        module, parts = self._opened(), {tap: [] for tap in taps}  # type: ignore[var-annotated]
+        module, parts = opened(self), {tap: [] for tap in taps}  # type: ignore[var-annotated]
         with torch.inference_mode():
             for count, images in _photos.batches(self.preprocess, inputs, view, size=BATCH):
                 found = self.read(module, _normal(torch.from_numpy(images), self.preprocess))
@@ -101,14 +101,16 @@ class EagerBackbone:
         """Always ``NotAdmissible``: only the convolutional networks of this package are written as ONNX."""
         raise NotAdmissible(f"{self.card.name} cannot be exported as ONNX. Choose a packaged backbone to export.")
 
-    def _opened(self) -> Any:
-        if self.fingerprint not in _open:
-            _open.clear()  # such encoders can be large; one is enough
-            _open[self.fingerprint] = self.build(None if self.pretrained else 0).eval()
-        return _open[self.fingerprint]
-
 
 _open: dict[str, Any] = {}
+
+
+def opened(backbone: Any) -> Any:
+    """The module of ``backbone`` (``fingerprint``, ``pretrained``, ``build``), in evaluation mode and kept."""
+    if backbone.fingerprint not in _open:
+        _open.clear()  # such encoders can be large; one is enough
+        _open[backbone.fingerprint] = backbone.build(None if backbone.pretrained else 0).eval()
+    return _open[backbone.fingerprint]
 
 
 def hidden_taps(widths: Sequence[tuple[str, int]]) -> tuple[Tap, ...]:

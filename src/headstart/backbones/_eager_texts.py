@@ -11,6 +11,7 @@ import numpy as np
 from headstart import _io
 from headstart.backbone import Card, Network, Tap, feature_taps, tap_named
 from headstart.backbones import _encoder
+from headstart.backbones._eager import opened
 from headstart.backbones._encoder import Architecture
 from headstart.backbones._pieces import BEGINS, Layout, Pieces, no_onnx, no_view, told_long, told_strange
 from headstart.backbones._texts import POOLINGS, TextBackbone, text_backbone
@@ -95,7 +96,7 @@ class EagerTextBackbone:
 
     def network(self, *, seed: int = 0, unit: str = "item") -> Network:
         """A new copy in evaluation mode that can be cut at the input only; its rows stand for texts or for words."""
-        from headstart.backbones._encoder_torch import _pooled, collated
+        from headstart.backbones._encoder_torch import collated, pooled
 
         last = feature_taps(self, unit)[-1]
         module = self.build(None if self.pretrained else seed).eval()
@@ -110,7 +111,7 @@ class EagerTextBackbone:
                 self.states([], tap)
             found = torch.cat([self.read(module, batch.rows[group])[-1].flatten(0, 1) for group in batch.groups])
             order = torch.argsort(torch.cat([group.reshape(-1) for group in batch.groups]))
-            return _pooled(replace(batch, rows=found[order]))
+            return pooled(replace(batch, rows=found[order]))
 
         return Network(
             module,
@@ -161,7 +162,7 @@ class EagerTextBackbone:
         """(chunk, its state (length, width) at every place), the shortest chunks first."""
         import torch
 
-        module, numbers = self._opened(), prepared.rows[:, 0].astype(np.int64)
+        module, numbers = opened(self), prepared.rows[:, 0].astype(np.int64)
         order = np.argsort(layout.lengths, kind="stable")
         for same in np.split(order, np.flatnonzero(np.diff(layout.lengths[order])) + 1) if len(order) else []:
             for start in range(0, len(same), BATCH):
@@ -171,15 +172,6 @@ class EagerTextBackbone:
                     found = [state.float().numpy() for state in self.read(module, torch.from_numpy(pieces))]
                 for place, chunk in enumerate(chunks):
                     yield int(chunk), [state[place] for state in found]
-
-    def _opened(self) -> Any:
-        if self.fingerprint not in _open:
-            _open.clear()  # such encoders can be large; one is enough
-            _open[self.fingerprint] = self.build(None if self.pretrained else 0).eval()
-        return _open[self.fingerprint]
-
-
-_open: dict[str, Any] = {}
 
 
 def text_taps(widths: Sequence[tuple[str, int]]) -> tuple[Tap, ...]:

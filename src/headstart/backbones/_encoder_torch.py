@@ -63,7 +63,7 @@ def network(
         return run(batch, 0, position(place))
 
     def above(batch: Batch, place: str | None) -> Tensor:
-        return _pooled(run(batch, position(place), len(places)))
+        return pooled(run(batch, position(place), len(places)))
 
     def collate(states: Sequence[np.ndarray]) -> Batch:
         return collated(states, unit=unit)
@@ -169,7 +169,7 @@ def _near(architecture: Architecture) -> Tensor:
     return torch.from_numpy(distances(architecture, architecture.longest))
 
 
-def _pooled(batch: Batch) -> Tensor:
+def pooled(batch: Batch) -> Tensor:
     """The mean over the pieces of each unit, (units, width)."""
     count = len(batch.parts)
     total = batch.rows.new_zeros(count + 1, batch.rows.shape[1]).index_add(0, batch.units, batch.rows)

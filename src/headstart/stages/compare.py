@@ -10,6 +10,7 @@ import numpy as np
 
 from headstart import _io, registry
 from headstart._events import emit
+from headstart.backbone import Backbone
 from headstart.errors import NotAdmissible, ProblemError
 from headstart.evidence import ALL, Arm, Cell, Evidence, Trial
 from headstart.problem import Exam, Problem, shared
@@ -56,8 +57,9 @@ def compare(
     for recipe in arms:  # the exam's features come first, so that no fit's seconds hold them
         for backbone, tap in recipe.lens.reads if recipe.strategy.starts_from == "pretrained" else ():
             recipe.lens.store.features(backbone, exam.examples, [tap])
-            for remark in backbone.remarks(exam.examples.inputs):
-                emit("data", f"In the exam: {remark}")
+    for backbone in _bases(arms):
+        for remark in backbone.remarks(exam.examples.inputs) if backbone.pretrained else ():
+            emit("data", f"In the exam: {remark}")
     everyone = registry.get("engines", "local")(sit, jobs, workers=plan.threads)
     done = [one for one in everyone if one.predictor is not None]
     failed = {one.job.recipe.name: one.message for one in everyone if one.predictor is None}
@@ -100,7 +102,7 @@ def check_seal(problem: Problem, exam: Exam, arms: Sequence[Recipe]) -> None:
                 f"'{part.names[leaked[0]]:.80}'). No exam item may be learned from. Use problem.without(exam)."
             )
     known = set(exam.examples.fingerprints)
-    for backbone in {id(b): b for recipe in arms for b, _ in recipe.lens.reads}.values():
+    for backbone in _bases(arms):
         times, until = exam.examples.times, backbone.card.until
         if times is not None and until is not None and min(str(time) for time in times) < until:
             raise ProblemError(
@@ -112,6 +114,11 @@ def check_seal(problem: Problem, exam: Exam, arms: Sequence[Recipe]) -> None:
                 f"'{backbone.card.name}' was trained on {len(known & backbone.card.items)} of the exam's items, says its card. "
                 "Choose a base that has not seen them, or another exam."
             )
+
+
+def _bases(arms: Sequence[Recipe]) -> list[Backbone]:
+    """Every backbone that an arm reads, once."""
+    return list({id(backbone): backbone for recipe in arms for backbone, _ in recipe.lens.reads}.values())
 
 
 @dataclass(frozen=True, eq=False)

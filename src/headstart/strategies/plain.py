@@ -77,10 +77,7 @@ class Plain:
     def _fit_sparse(self, problem: Problem, lens: Lens, state: dict[str, np.ndarray]) -> Predictor:
         task, train = problem.task, problem.train
         X, offsets = _sparse_rows(train, state, task.unit)
-        # The task says which units are learned from, and their targets: it is given their numbers.
-        numbers = Features(np.arange(X.shape[0])[:, None], offsets)
-        chosen, targets, blocks = task.rows(numbers, train)
-        X = X[chosen[:, 0].astype(int)]
+        _, targets, blocks = task.rows(Features(np.zeros((X.shape[0], 0)), offsets), train)
         head = sparse_head(X, task.unitwise, targets, blocks=blocks, weights=task.item_weights(train.targets))
         scorer = SparseScorer(head.weights.astype(np.float32), head.bias, task.unit, state)
         notes = {"strength": head.strength, "features": X.shape[1]}

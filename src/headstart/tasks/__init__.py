@@ -98,8 +98,8 @@ class Task(Protocol):
         (item indices, values). None for any other metric, whose error then comes from the jackknife."""
 
     def rows(self, features: Features, examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """X, targets and blocks, one entry a unit, for rankers, heads and audits: with ``unitwise``, none of them knows a
-        task."""
+        """X, targets and blocks for rankers, heads and audits, one entry a unit: all of them, in order. With ``unitwise``,
+        none of these knows a task."""
 
     def split(self, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices to keep and to hold out; blocks whole, classes in proportion."""
