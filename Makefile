@@ -39,5 +39,6 @@ clean:
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(PIP) -e '.[dev]'
+	# seqeval is built here, with a tool of the newest version unless it is told: it must hear the constraints too.
+	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(PIP) -e '.[dev]'
 	@touch $@

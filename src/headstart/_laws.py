@@ -12,6 +12,7 @@ from headstart._linear import Decomposition
 from headstart.errors import NotAdmissible
 from headstart.features import Features, Lens, unit_offsets
 from headstart.problem import Examples, Items, Problem
+from headstart.rankers import Seen
 from headstart.strategy import Plan, Predictor, Recipe
 
 if TYPE_CHECKING:
@@ -68,16 +69,39 @@ def check_strategy(strategy: Strategy, problem: Problem, exam: Exam, lens: Lens,
     _refuses(lambda: recipe.fit(bare, plan=QUICK))
 
 
-def check_ranker(score: Callable[..., float | None], task: Task, features: np.ndarray, targets: np.ndarray) -> None:
-    """The laws of a ranker: finite on constant and duplicated columns; true labels score above permuted ones."""
-    blocks = np.arange(len(targets)).astype(str)
+def check_ranker(
+    score: Callable[[Seen], float | None],
+    task: Task,
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    outputs: np.ndarray | None = None,
+) -> None:
+    """The laws of a ranker: finite on constant and duplicated columns, and with a class of one row; the order of rows means
+    nothing; true labels score above permuted ones. ``outputs`` are the model's own class probabilities, for rankers that
+    read them."""
+    blocks, rng = np.arange(len(targets)).astype(str), np.random.default_rng(1)
+
+    def of(X: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> float | None:
+        own = None if outputs is None else outputs[rows]
+        return score(Seen(Decomposition.of(X[rows]), task, labels, blocks[rows], own))
+
+    every, mixed = np.arange(len(targets)), rng.permutation(len(targets))
     awkward = np.column_stack([features, np.ones(len(features)), features[:, 0], features[:, 0]])
     for X in (features, awkward, np.ones((len(features), 3))):
-        value = score(Decomposition.of(X), task, targets, blocks)
+        value = of(X, every, targets)
         _require(value is None or np.isfinite(value), "the score is not finite")
-    true = score(Decomposition.of(features), task, targets, blocks)
-    mixed = targets[np.random.default_rng(1).permutation(len(targets))]
-    false = score(Decomposition.of(features), task, mixed, blocks)
+    true, turned, false = (
+        of(features, every, targets),
+        of(features, mixed, targets[mixed]),
+        of(features, every, targets[mixed]),
+    )
+    same = true is None or turned is None or bool(np.isclose(true, turned, rtol=1e-4, atol=1e-6))
+    _require(same, f"the order of rows matters: {true}, {turned}")
+    if task.link == "softmax":
+        rare = np.concatenate([np.flatnonzero(targets != targets[0]), [0]])
+        value = of(features, rare, targets[rare])
+        _require(value is None or np.isfinite(value), "the score is not finite when a class has one row")
     _require(true is None or false is None or true > false, f"true labels score {true}, permuted ones {false}")
 
 

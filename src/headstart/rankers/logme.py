@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from headstart._linear import Decomposition
-    from headstart.tasks import Task
+    from headstart.rankers import Seen
 
 
-def score(found: Decomposition, task: Task, targets: np.ndarray, blocks: np.ndarray) -> float | None:
+def score(seen: Seen) -> float | None:
     """Mean log evidence per row and target column (You et al. 2021), exact for any number of rows and columns.
 
     *Prefer* it *when* rows are few and leave-one-out scores tie.
     """
-    return float(np.mean([found.evidence(column) for column in task.columns(targets).T]))
+    return float(np.mean([seen.found.evidence(column) for column in seen.columns.T]))

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from headstart._linear import Decomposition
-    from headstart.tasks import Task
+    from headstart.rankers import Seen
 
 
-def score(found: Decomposition, task: Task, targets: np.ndarray, blocks: np.ndarray) -> float | None:
+def score(seen: Seen) -> float | None:
     """The task's metric when each row is answered by its nearest rows of other blocks: the best of k = 1, 5, 20.
 
     k never exceeds the smallest class. *Prefer* it *when* classes form several clusters; a linear probe misses those.
     """
-    Z = found.matrix / np.maximum(np.linalg.norm(found.matrix, axis=1, keepdims=True), 1e-12)
-    _, block = np.unique(blocks.astype(str), return_inverse=True)
-    Y = task.columns(targets)
+    task, Y, matrix = seen.task, seen.columns, seen.found.matrix
+    Z = matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+    _, block = np.unique(seen.blocks.astype(str), return_inverse=True)
     limit = len(Z) - 1
     if task.link == "softmax":
         counts = Y.sum(axis=0)
@@ -29,7 +28,7 @@ def score(found: Decomposition, task: Task, targets: np.ndarray, blocks: np.ndar
     for k in sizes:
         means = Y[order[:, :k]].mean(axis=1)
         answers = task.decode(task.raw(means))
-        best = max(best, task.score(task.outcomes(targets, answers)))
+        best = max(best, task.score(task.outcomes(seen.targets, answers)))
     return float(best)
 
 

@@ -16,6 +16,7 @@ from headstart.errors import HeadstartError, NotAdmissible
 from headstart.evidence import Candidate, Ranking
 from headstart.features import FeatureStore, unit_offsets
 from headstart.problem import Examples, Problem
+from headstart.rankers import Seen
 from headstart.strategy import Plan
 
 PANEL = ("ridge_loo", "nearest", "logme")
@@ -105,7 +106,8 @@ def _candidate(
     features = store.features(backbone, rows, [feature_taps(backbone, task.unit)[-1].name])[0]
     X, targets, blocks = task.rows(features, rows)
     found = Decomposition.of(X, weights=task.item_weights(rows.targets))
-    scores = {ranker: registry.get("rankers", ranker)(found, task.unitwise, targets, blocks) for ranker in rankers}
+    seen = Seen(found, task.unitwise, targets, blocks)
+    scores = {ranker: registry.get("rankers", ranker)(seen) for ranker in rankers}
     seconds = time.perf_counter() - started
     first = next((f"{label} {value:.3f}" for label, value in scores.items() if value is not None), "no score applies")
     plural = registry.get("inputs", rows.kind)().plural
