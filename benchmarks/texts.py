@@ -47,6 +47,7 @@ def main() -> None:
     words.add_argument("--strategies", nargs="*", help="of the table; default all")
     words.add_argument("--judged", nargs="*", default=["plain", "nearest_mean", "linear_probe"], help="of the verdicts")
     words.add_argument("--cut", help="layer to freeze up to, instead of what locate advises")
+    words.add_argument("--whole", action="store_true", help="tune all layers, by the freeze plan")
     words.add_argument("--epochs", type=int, default=8, help="of tuning")
     words.add_argument("--verdicts", action=argparse.BooleanOptionalAction, default=True)
     words.add_argument("--base", default=BASE)
@@ -74,7 +75,7 @@ def documents(data: Data, amounts: Sequence[int | None], asked: argparse.Namespa
 def recipes(problem: headstart.Problem, asked: argparse.Namespace) -> list[Recipe]:
     """What is compared, each with the layers that ``locate`` advises on the whole training part."""
     store = headstart.FeatureStore(cache_folder() / "features")
-    lens = headstart.locate(problem, asked.base, store=store).lens(store)
+    lens = headstart.locate(problem, asked.base, store=store, plan=Plan(whole=asked.whole)).lens(store)
     lens = replace(lens, cut=asked.cut) if asked.cut else lens
     print(f"{asked.base}: read at {lens.reads[0][1]}, frozen up to {lens.cut}", flush=True)
     names = asked.strategies or ["chance", "plain", "nearest_mean", "linear_probe", "fine_tune", "scratch"]
@@ -95,7 +96,7 @@ def table(
     cells, started, made = [], time.perf_counter(), []
     for amount, draws in amounts:
         scores, made = [], []
-        several = (draws if amount is not None else 1) if recipe.strategy.deterministic or amount else min(draws, 2)
+        several = draws if amount else 1 if recipe.strategy.deterministic else min(draws, 2)
         for seed in range(several):
             part = problem if amount is None else problem.shrink(amount, seed=seed)
             made.append(recipe.fit(part, plan=plan_for(part, epochs), seed=seed))

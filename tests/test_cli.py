@@ -79,6 +79,8 @@ def test_help_imports_nothing_heavy():
         "report",
         "export",
         "list",
+        "add",
+        "remove",
         "doctor",
         "fetch",
     }
@@ -92,7 +94,8 @@ def test_options_of_transfer_are_the_arguments_of_the_function():
 
     options = inspect.signature(cli.transfer).parameters
     arguments = inspect.signature(workflow.transfer).parameters
-    assert set(arguments) - {"problem", "exam", "store", "on_event"} <= set(options)
+    assert set(arguments) - {"problem", "exam", "store", "on_event", "limits"} <= set(options)
+    assert {"max_params", "max_memory", "max_seconds"} <= set(options)  # the fields of ``limits``
     assert all(options[name].default == arguments[name].default for name in ("worth", "margin", "seed"))
     assert _console.seconds(options["budget"].default) == arguments["budget"].default
 

@@ -57,7 +57,7 @@ def test_the_story_ends_in_a_verdict_and_a_predictor(tmp_path):
 def test_the_same_seed_gives_the_same_records(tmp_path):
     first, second = go(tmp_path / "a"), go(tmp_path / "b")
     one, other = records(first.folder), records(second.folder)
-    timed = {"seconds", "peak_memory", "inputs"}
+    timed = {"seconds", "whole", "peak_memory", "inputs"}
 
     def untimed(content):
         def strip(value):

@@ -14,7 +14,7 @@ from headstart.features import Lens
 from headstart.problem import Examples
 from headstart.strategies.fine_tune import FineTune
 from headstart.strategies.scratch import Scratch
-from headstart.strategy import Plan, Predictor, Recipe
+from headstart.strategy import Plan, Predictor, Recipe, strategy_named
 from headstart.testing import toy_backbone, toy_problem
 
 PLAN = Plan(epochs=12, threads=1)
@@ -144,6 +144,37 @@ def test_share_zero_is_the_probe():
     # states at the cut are kept in half precision
     np.testing.assert_allclose(predictor.scores(exam.examples) * predictor.temperature, expected, atol=0.02)
     assert predictor.notes["share"] == 0.0
+
+
+@pytest.mark.parametrize("n", [9, 120])  # nothing can be held out of nine
+def test_where_the_last_layer_is_spoilt_the_probe_on_the_layer_that_is_read_ships(n):
+    problem, exam = toy_problem(n=n)
+    spoilt = toy_backbone()
+    spoilt.weights["stage3.weight"][:] = 1.0  # all columns alike: one number is left of each row
+    lens = Lens(((spoilt, "stage2"),), "stage2")
+    predictor = Recipe(FineTune(epochs=1), lens).fit(problem, plan=PLAN, seed=0)
+    probe = Recipe(strategy_named("linear_probe"), lens).fit(problem, plan=PLAN, seed=0)
+    assert (predictor.notes["read"], predictor.notes["share"]) == ("stage2", 0)
+    np.testing.assert_allclose(predictor.scores(exam.examples), probe.scores(exam.examples), atol=1e-6)
+    state, arrays = predictor.state()
+    again = Predictor.restore(state, arrays, lens)
+    np.testing.assert_array_equal(again.scores(exam.examples), predictor.scores(exam.examples))
+
+
+def test_a_network_that_learned_more_than_the_layer_that_is_read_ships():
+    problem, exam = toy_problem(informative="columns", n=400)  # the signs are lost after the first stage
+    lens = Lens(((toy_backbone(), "stage2"),), None)
+    predictor = Recipe(FineTune(epochs=30, rate=5.0), lens).fit(problem, plan=replace(PLAN, tuned_epochs=30), seed=0)
+    assert "read" not in predictor.notes
+    assert predictor.notes["share"] > 0
+    assert score(predictor, exam) > score(Recipe(strategy_named("linear_probe"), lens).fit(problem), exam) + 0.05
+
+
+def test_at_most_five_hundred_items_are_held_out():
+    problem, _ = toy_problem(n=4000, exam=10)
+    rows, held = _training.hold_out(problem.task, problem.train, fraction=0.15, seed=0)
+    assert 450 <= len(held) <= 550
+    assert len(rows) + len(held) == 4000
 
 
 def test_only_what_lies_above_the_cut_is_stored():

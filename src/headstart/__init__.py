@@ -48,6 +48,7 @@ _HOME = {
     "Features": "features",
     "Lens": "features",
     "Profile": "features",
+    "Limits": "strategy",
     "Plan": "strategy",
     "Recipe": "strategy",
     "Strategy": "strategy",
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from headstart.problem import Problem as Problem
     from headstart.run import Run as Run
     from headstart.stages.read import read as read
+    from headstart.strategy import Limits as Limits
     from headstart.strategy import Plan as Plan
     from headstart.strategy import Predictor as Predictor
     from headstart.strategy import Recipe as Recipe

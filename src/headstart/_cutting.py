@@ -83,3 +83,10 @@ def bins(values: np.ndarray, *, most: int = 5) -> np.ndarray:
     count = max(1, min(most, len(values) // 10))
     edges = np.quantile(values, np.linspace(0, 1, count + 1)[1:-1]) if len(values) else []
     return np.searchsorted(edges, values, side="right")
+
+
+def standard_error(values: np.ndarray, blocks: np.ndarray) -> float:
+    """The standard error of the mean of ``values``, whose rows are dependent within a block."""
+    _, block_of = np.unique(blocks.astype(str), return_inverse=True)
+    sums = np.bincount(block_of, values - values.mean())
+    return float(np.sqrt((sums**2).sum() * len(sums) / max(1, len(sums) - 1)) / len(values))

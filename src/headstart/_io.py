@@ -55,6 +55,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(plain(value), indent=1, ensure_ascii=True, allow_nan=False) + "\n")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add ``line`` to the log at ``path``. In one write, so that lines of several processes do not mix; a kill may cut it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            # A line that a kill cut short has no end: the next one begins on a row of its own.
+            os.write(handle, f"\n{line}\n".encode("utf-8", "backslashreplace"))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write {path}: {error.strerror or error}. A folder that can be written, on a disk with room, is needed."
+        ) from error
+
+
 def read_json(path: Path) -> Any:
     """What ``write_json`` put there. ``RunError`` if the file is missing or damaged."""
     try:

@@ -58,6 +58,19 @@ class Decomposition:
         keep = values > values.max(initial=0) * 1e-12
         return cls(vectors[:, keep], values[keep], w, np.zeros((len(K), 0)), np.zeros(0))
 
+    def principal(self, most: int | None = None, *, energy: float = 1.0) -> np.ndarray:
+        """Principal component scores (n, k), largest variance first: ``matrix`` turned onto its axes, so distances stay.
+
+        The first ``most`` axes, and no more of them than hold ``energy`` of the variance. With row weights the axes are
+        the weighted ones; the rows themselves are not scaled.
+        """
+        largest = self.s2[::-1]
+        held = np.cumsum(largest) / max(largest.sum(), 1e-300)
+        k = len(largest) if energy >= 1 else min(len(largest), int(np.searchsorted(held, energy)) + 1)
+        k = k if most is None else min(k, most)
+        kept = slice(len(largest) - k, None)
+        return np.ascontiguousarray((self.U[:, kept] * np.sqrt(self.s2[kept]) / np.sqrt(self.weights)[:, None])[:, ::-1])
+
     @property
     def strengths(self) -> np.ndarray:
         """The regularisation strengths worth trying here: ``STRENGTHS`` times the mean eigenvalue."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,27 +22,38 @@ PART = 1024  # items whose inputs are in memory at once while predicting
 class Model:
     """A network that is trained above ``cut`` (None: all of it) and a linear head on its last feature row.
 
-    ``statistics`` says whether batch-norm layers keep learning their running means; otherwise they stay in eval mode.
+    ``still`` names stages above the cut that do not move either. ``statistics`` says whether batch-norm layers keep learning
+    their running means; otherwise they stay in eval mode.
     """
 
     network: Network
     head: Any
     cut: str | None = None
     statistics: bool = True
+    still: tuple[str, ...] = ()
     moving: tuple[str, ...] = field(default=())
 
     @classmethod
-    def of(cls, network: Network, width: int, *, cut: str | None = None, statistics: bool = True) -> Model:
-        """The model with a head of zeros. Everything below the cut stops asking for gradients."""
+    def of(
+        cls,
+        network: Network,
+        width: int,
+        *,
+        cut: str | None = None,
+        statistics: bool = True,
+        still: Collection[str] = (),
+    ) -> Model:
+        """The model with a head of zeros. Whatever does not move stops asking for gradients."""
         import torch
 
         head = torch.nn.Linear(network.width, width)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-        moving = tuple(name for stage in stages_above(network, cut) for name in stage)
+        above = stages_above(network, cut)
+        moving = tuple(name for place, names in above.items() if place not in still for name in names)
         for name, parameter in network.module.named_parameters():
             parameter.requires_grad_(name in moving)
-        return cls(network, head, cut, statistics, moving)
+        return cls(network, head, cut, statistics, tuple(still), moving)
 
     def scores(self, states: Any) -> Any:
         """Raw scores (units, K) of a batch of states at the cut."""
@@ -113,14 +124,14 @@ class Model:
         return Features(np.concatenate(found), np.concatenate([[0], np.cumsum([len(rows) for rows in found])]))
 
 
-def stages_above(network: Network, cut: str | None) -> list[list[str]]:
-    """Names of the parameters in each stage above ``cut``, from the cut to the output."""
+def stages_above(network: Network, cut: str | None) -> dict[str, list[str]]:
+    """Names of the parameters in each stage above ``cut``, by the place that it leads to, from the cut to the output."""
     names = [name for name, _ in network.module.named_parameters()]
     if not network.stages:
-        return [names]
-    taps = [tap for tap, _ in network.stages]
-    above = network.stages[taps.index(cut) + 1 if cut is not None else 0 :]
-    return [[name for name in names if name.startswith(tuple(prefixes))] for _, prefixes in above]
+        return {"": names}
+    places = [place for place, _ in network.stages]
+    above = network.stages[places.index(cut) + 1 if cut is not None else 0 :]
+    return {place: [name for name in names if name.startswith(tuple(prefixes))] for place, prefixes in above}
 
 
 def views_of(backbone: Backbone, wanted: int) -> tuple[str, ...]:
@@ -166,6 +177,7 @@ class NetworkScorer:
             "cut": self.model.cut,
             "views": list(self.views),
             "statistics": self.model.statistics,
+            "still": list(self.model.still),
             "unit": self.unit,
         }
         return learned, arrays
@@ -176,7 +188,8 @@ class NetworkScorer:
 
         unit, width = state.get("unit", "item"), len(arrays["head.bias"])
         network = lens.backbone.network(unit=unit)
-        model = Model.of(network, width, cut=state["cut"], statistics=state["statistics"])
+        still = tuple(state.get("still", ()))
+        model = Model.of(network, width, cut=state["cut"], statistics=state["statistics"], still=still)
         model.load({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
         model.mode(training=False)
         return cls(model, tuple(state["views"]), unit)

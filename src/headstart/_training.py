@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from headstart.strategy import Scorer
     from headstart.tasks import Task
 
+HELD = 500  # items say well enough when to stop; more of them would be missing from the training
 FEW = 400  # fewer rows than this pass several times an epoch
 TEMPERATURES = tuple(2.0 ** (step / 2) for step in range(-4, 7))
 
@@ -244,11 +245,11 @@ class _RunningMean:
 
 
 def hold_out(task: Task, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to train on and to stop on: blocks whole, classes in proportion.
+    """Indices to train on and to stop on: blocks whole, classes in proportion, about ``HELD`` items to stop on at most.
 
     Nothing is held out where that would take more than a quarter of the rows (fewer than four a class).
     """
-    rows, held = task.split(examples, fraction=fraction, seed=seed)
+    rows, held = task.split(examples, fraction=min(fraction, HELD / len(examples)), seed=seed)
     if len(held) > len(examples) / 4 or len(held) < 2:
         return np.arange(len(examples)), np.zeros(0, dtype=int)
     return rows, held

@@ -20,8 +20,32 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A score or a gain with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One candidate in one heat of the race: after so many epochs, its score and log-loss on rows held out."""
+
+    epochs: int
+    score: float
+    loss: float
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """One backbone's promise: the mean of its ranks, each ranker's score, what it costs to read."""
+    """One backbone's promise: the mean of its ranks, each ranker's score, what it costs to read.
+
+    ``interval`` is of the leave-one-out score of a linear head, ``behind`` of the leader's minus this one's, on the same
+    rows. A ``tied`` one is not clearly worse than the leader. ``prior`` is the published score, ``past`` the mean place on
+    ``past_problems`` other problems (0 the first, 1 the last). ``seconds`` is what reading took, ``whole`` what one pass over
+    all the data takes (None: nothing had to be computed). ``raced`` has a rung for every heat it ran.
+    """
 
     backbone: str
     scores: Mapping[str, float | None]
@@ -30,16 +54,45 @@ class Candidate:
     parameters: int
     prior: float | None = None
     note: str = ""
+    interval: Interval | None = None
+    behind: Interval | None = None
+    tied: bool = False
+    whole: float | None = None
+    past: float | None = None
+    past_problems: int = 0
+    raced: tuple[Rung, ...] = ()
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Candidate:
+        intervals = {name: Interval(**found[name]) for name in ("interval", "behind") if found.get(name)}
+        return cls(**{**found, **intervals, "raced": tuple(Rung(**one) for one in found.get("raced", ()))})
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A backbone that takes no part in a ranking, and why."""
+
+    backbone: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Candidates, the most promising first. Empty when no backbone suits the kind of input."""
+    """Candidates, the most promising first. Empty when no backbone suits the kind of input.
+
+    ``static_best`` is what is known without this data would choose, the baseline to beat: by published scores, or by places on
+    other problems where ``static_from`` is ``"log"``. ``shortlist`` names what is worth tuning for real.
+    """
 
     candidates: tuple[Candidate, ...]
     rows: int
-    static_best: str | None = None  # what the published scores alone would choose: the baseline to beat
+    static_best: str | None = None
     reason: str = ""
+    metric: str = ""
+    static_from: str = "card"
+    shortlist: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    conclusion: str = ""
 
     @property
     def best(self) -> str | None:
@@ -47,7 +100,11 @@ class Ranking:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Ranking:
-        return cls(**{**found, "candidates": tuple(Candidate(**one) for one in found["candidates"])})
+        candidates = tuple(Candidate.from_dict(one) for one in found["candidates"])
+        left_out = tuple(LeftOut(**one) for one in found.get("left_out", ()))
+        return cls(
+            **{**found, "candidates": candidates, "shortlist": tuple(found.get("shortlist", ())), "left_out": left_out}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,21 +261,13 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A score or a gain with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What the ingredient is worth, as far as the exam can tell.
 
     ``outcome`` is ``helps``, ``no difference``, ``hurts`` or ``undecided``. ``gain`` (challenger − incumbent) and its
     interval speak of ``scope``: ``recipes`` (training draw included) or ``pair`` (these two fitted models); ``pair`` is
-    always given too. ``details`` keeps every number that the rule used.
+    always given too. ``details`` keeps every number that the rule used. ``further`` are verdicts on arms that sat beside
+    these two: the same base, read at other layers.
     """
 
     worth: str
@@ -237,6 +286,7 @@ class Verdict:
     ships: str
     advice: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    further: tuple[Verdict, ...] = ()
 
     def __str__(self) -> str:
         return self.sentence
@@ -247,4 +297,6 @@ class Verdict:
             return Interval(**value) if value else None
 
         scores = {name: Interval(**value) for name, value in found["scores"].items()}
-        return cls(**{**found, "gain": interval(found["gain"]), "pair": interval(found["pair"]), "scores": scores})
+        intervals = {side: interval(found[side]) for side in ("gain", "pair")}
+        further = tuple(cls.from_dict(one) for one in found.get("further", ()))
+        return cls(**{**found, **intervals, "scores": scores, "further": further})

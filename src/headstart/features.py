@@ -274,9 +274,22 @@ def _safe(name: str) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Move:
+    """What a freeze plan says of one stage: the ``share`` of the learning rate at which it moves (0: it stays as it is).
+
+    ``gradient`` is its relative gradient norm on rows that the head had not seen, where that was measured.
+    """
+
+    stage: str
+    share: float
+    gradient: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """How items are looked at: ``reads`` (backbone, tap) pairs, the ``cut`` below which nothing moves, and the store.
+    """How items are looked at: ``reads`` (backbone, tap) pairs, the ``cut`` below which nothing moves, the ``plan`` of what
+    moves above it (empty: all of it, as the strategy sees fit), and the store.
 
     ``Lens()`` reads nothing. ``lens.untrained()`` is the same lens with random weights: scratch is any recipe whose lens
     is untrained or empty.
@@ -285,6 +298,12 @@ class Lens:
     reads: tuple[tuple[Backbone, str], ...] = ()
     cut: str | None = None
     store: FeatureStore = field(default_factory=FeatureStore)
+    plan: tuple[Move, ...] = ()
+
+    @property
+    def still(self) -> tuple[str, ...]:
+        """The stages that the plan leaves as they are."""
+        return tuple(move.stage for move in self.plan if not move.share)
 
     @property
     def backbone(self) -> Backbone:
@@ -295,10 +314,13 @@ class Lens:
 
     @property
     def has(self) -> frozenset[str]:
-        """What the lens brings: ``features``, ``network`` (one backbone, that can be trained), ``base`` (pre-trained)."""
+        """What the lens brings: ``features``, ``layers`` (several taps of one backbone), ``network`` (one backbone, that can be
+        trained), ``base`` (pre-trained)."""
         present = {"features"} if self.reads else set()
         if len(self.reads) == 1 and self.reads[0][0].trainable:
             present.add("network")
+        if len(self.reads) == 1 and len(feature_taps(self.backbone, tap_named(*self.reads[0]).unit)) > 1:
+            present.add("layers")
         if any(backbone.pretrained for backbone, _ in self.reads):
             present.add("base")
         return frozenset(present)
@@ -331,10 +353,12 @@ class Lens:
             new = backbone.untrained(slim=slim)
             return new, feature_taps(new, tap_named(backbone, tap).unit)[-1].name if slim else tap
 
-        return replace(self, reads=tuple(fresh(*read) for read in self.reads), cut=None)
+        return replace(self, reads=tuple(fresh(*read) for read in self.reads), cut=None, plan=())
 
     def spec(self) -> dict[str, Any]:
-        return {"reads": [[b.card.name, b.fingerprint, tap] for b, tap in self.reads], "cut": self.cut}
+        reads = [[b.card.name, b.fingerprint, tap] for b, tap in self.reads]
+        plan = {"plan": [[move.stage, move.share] for move in self.plan]} if self.plan else {}
+        return {"reads": reads, "cut": self.cut, **plan}
 
 
 @dataclass(frozen=True)
@@ -348,23 +372,39 @@ class TapScore:
     log_loss: float
     error: float
 
+    @property
+    def place(self) -> str:
+        """Where in the network the tap stands, however it is pooled: the name that cuts and plans go by."""
+        return self.tap.partition(":")[0]
+
 
 @dataclass(frozen=True)
 class Profile:
-    """Which layers transfer: a score at every tap, the tap to read and the cut to freeze at, with the reason."""
+    """Which layers transfer: a score at every tap, the tap to read, the cut to freeze at and the plan of what moves above it,
+    with the reason.
+
+    ``similarity`` holds the linear CKA between any two taps, in the order of ``scores``: for reading, no decision uses it.
+    """
 
     backbone: str
     scores: tuple[TapScore, ...]
     read: str
     cut: str | None
     reason: str
+    plan: tuple[Move, ...] = ()
+    similarity: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Profile:
-        return cls(**{**found, "scores": tuple(TapScore(**score) for score in found["scores"])})
+        parts = {
+            "scores": tuple(TapScore(**score) for score in found["scores"]),
+            "plan": tuple(Move(**move) for move in found.get("plan", ())),
+            "similarity": tuple(tuple(row) for row in found.get("similarity", ())),
+        }
+        return cls(**{**found, **parts})
 
     def lens(self, store: FeatureStore | None = None) -> Lens:
         """The lens that this profile advises."""
         from headstart.backbones import find
 
-        return Lens(((find(self.backbone), self.read),), self.cut, store or FeatureStore())
+        return Lens(((find(self.backbone), self.read),), self.cut, store or FeatureStore(), self.plan)

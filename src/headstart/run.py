@@ -18,7 +18,7 @@ from headstart import _io, backbones, registry
 from headstart._events import Event, emit
 from headstart.errors import OutOfBudget, RunError
 from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
-from headstart.features import FeatureStore, Lens, Profile
+from headstart.features import FeatureStore, Lens, Move, Profile
 from headstart.problem import Exam, Problem
 from headstart.stages.extract import Extraction
 from headstart.stages.mistakes import Mistake
@@ -292,7 +292,8 @@ def lens_from_spec(spec: dict[str, Any], *, store: FeatureStore | None = None) -
                 f"{fingerprint[:12]}). Install the weights it names, or run the transfer again."
             )
         reads.append((backbone, tap))
-    return Lens(tuple(reads), spec["cut"], store or FeatureStore())
+    moves = tuple(Move(*one) for one in spec.get("plan", ()))
+    return Lens(tuple(reads), spec["cut"], store or FeatureStore(), moves)
 
 
 def free_folder(name: str, root: Path | str = "runs") -> Path:

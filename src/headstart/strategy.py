@@ -27,9 +27,10 @@ class Plan:
     the same folds, one that trains a network from nothing on the first ``scratch_folds``. ``seeds`` refits of a stochastic
     recipe sit the exam (``scratch_seeds`` of a network from nothing). ``epochs`` caps the training of a network from
     nothing, ``tuned_epochs`` that of a pre-trained one (0: there is no time for it, so it takes part only when asked for by
-    name). ``views`` caps the cached looks at an item that tuning uses. ``rank_rows`` is how many training rows a ranking
-    reads. ``draws`` says whether the fold models of the finalists sit the exam, so that the interval covers the training
-    draw.
+    name); ``whole`` says that there is time to tune all of its layers. ``views`` caps the cached looks at an item that
+    tuning uses. ``rank_rows`` is how many training rows a ranking reads, ``shortlist`` how many leaders that it cannot tell
+    apart race each other on real tuning (0: none). ``draws`` says whether the fold models of the finalists sit the exam, so
+    that the interval covers the training draw.
     """
 
     seconds: float = 600.0
@@ -41,8 +42,10 @@ class Plan:
     scratch_seeds: int = 1
     epochs: int = 80
     tuned_epochs: int = 8
+    whole: bool = False
     views: int = 2
     rank_rows: int = 2000
+    shortlist: int = 0
     draws: bool = True
     threads: int = 2
 
@@ -59,6 +62,23 @@ class Plan:
         return self.scratch_seeds if strategy.costly and strategy.starts_from == "untrained" else self.seeds
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a backbone may cost at most; None: anything. One beyond is left out of a ranking, with the reason.
+
+    ``seconds`` is the time of one pass over all the data, ``memory`` bytes while it is read, ``parameters`` their number.
+    """
+
+    seconds: float | None = None
+    memory: float | None = None
+    parameters: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and not value > 0:
+                raise ProblemError(f"The limit of {name} is {value:g}; a number above 0 is needed, or none.")
+
+
 class Scorer(Protocol):
     """The fitted part of a predictor: raw scores, and a state that is JSON and arrays."""
 
@@ -72,7 +92,8 @@ class Scorer(Protocol):
 class Strategy(Protocol):
     """A way to transfer: a frozen dataclass of hyper-parameters, which is its own configuration and record.
 
-    ``needs`` must all be in ``problem.has | lens.has`` (``labels``, ``features``, ``network``, ingredients).
+    ``needs`` must all be in ``problem.has | lens.has`` (``labels``, ``features``, ``layers``, ``network``,
+    ingredients).
     ``starts_from`` says which lens it is given: ``"nothing"``, ``"untrained"`` or ``"pretrained"``. ``deterministic``
     strategies give the same answer for every seed; ``costly`` ones train a network.
     """

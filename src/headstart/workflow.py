@@ -15,16 +15,17 @@ from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens
 from headstart.problem import Exam, Problem
 from headstart.run import Run, free_folder
+from headstart.stages._history import History
 from headstart.stages.adapt import adapt, peak_memory
 from headstart.stages.choose import choose
-from headstart.stages.compare import compare
+from headstart.stages.compare import compare, layer_arms
 from headstart.stages.estimate import estimate
 from headstart.stages.extract import extract
-from headstart.stages.judge import judge, undecided_without
+from headstart.stages.judge import judge, judge_layers, undecided_without
 from headstart.stages.locate import locate
 from headstart.stages.mistakes import Mistake, mistakes
 from headstart.stages.rank import rank, resolve
-from headstart.strategy import Plan, Recipe, Strategy, strategy_named
+from headstart.strategy import Limits, Plan, Recipe, Strategy, strategy_named
 
 PATIENCE = 4  # a plan aims at its budget; a run that takes four times as long stops between two records
 
@@ -37,6 +38,7 @@ def transfer(
     strategies: Sequence[str | Strategy] | str = "suitable",
     worth: str | None = None,
     budget: float = 600.0,
+    limits: Limits | None = None,
     margin: float = 0.02,
     seed: int = 0,
     out: Path | str | None = None,
@@ -48,8 +50,8 @@ def transfer(
     You get a run folder at ``out`` with every record, the predictor that ships and ``report.html``. Without ``exam``, a
     third of ``train`` is held out for one. ``backbones`` are names or backbones of your own making, ``strategies`` names
     (with settings: ``"scratch:full=true"``) or strategies; ``"suitable"`` means all that can be used. ``budget`` is in
-    seconds. ``margin`` is the smallest gain worth having, in units of the score; it is fixed before the exam opens. The
-    same call with the same data continues or rereads what is there.
+    seconds; ``limits`` leave out models that cost too much to read. ``margin`` is the smallest gain worth having, in units
+    of the score; it is fixed before the exam opens. The same call with the same data continues or rereads what is there.
     """
     started = time.perf_counter()
     if not isinstance(budget, (int, float)):
@@ -65,7 +67,9 @@ def transfer(
             emit("data", f"There is no test part: {len(exam)} of the labelled items are held out as the exam.")
         bases = resolve(problem.kind, backbones, unit=problem.task.unit)
         plan = run.once("plan", estimate, problem, budget)
-        ranking = run.once("ranking", rank, problem, bases, store=run.store, plan=plan)
+        ranking = run.once(
+            "ranking", rank, problem, bases, store=run.store, plan=plan, limits=limits, history=History.here()
+        )
         lens = Lens(store=run.store)
         if ranking.best:
             base = next(base for base in bases if base.card.name == ranking.best)
@@ -74,13 +78,13 @@ def transfer(
         recipes = admissible(problem, lens, strategies=strategies, plan=plan)
         trials = _adapt_all(run, problem, recipes, plan=plan, seed=seed)
         choice = run.once("choice", choose, problem, trials, recipes, worth=worth)
-        evidence = None
+        evidence, layers = None, layer_arms(choice, recipes, unit=problem.task.unit)
         if not choice.arms:
             raise NotAdmissible(f"Nothing could be fitted: {choice.reason}. The trials in {run.folder} have every message.")
         if exam is not None:
-            arms, asked = choice.arms, choice.worth
-            evidence = run.once("evidence", compare, problem, exam, arms, worth=asked, plan=plan, seed=seed, trials=trials)
-        verdict = run.once("verdict", _judged, evidence, choice, margin=margin, ranking=ranking)
+            sit = {"worth": choice.worth, "plan": plan, "seed": seed, "trials": trials, "beside": layers}
+            evidence = run.once("evidence", compare, problem, exam, choice.arms, **sit)
+        verdict = run.once("verdict", _judged, evidence, choice, margin=margin, ranking=ranking, layers=layers)
         mark = _ship(run, problem, choice, verdict, evidence, plan=plan, seed=seed)
         if mark and exam is not None:
             run.once("mistakes", _mistaken, mark, exam, run=run)
@@ -162,12 +166,15 @@ def _adapt_all(run: Run, problem: Problem, recipes: list[Recipe], *, plan: Plan,
     return [trial for _, trial in sorted(zip(order, done, strict=True), key=lambda pair: pair[0])]
 
 
-def _judged(evidence: Evidence | None, choice: Choice, *, margin: float, ranking: Ranking) -> Verdict:
+def _judged(
+    evidence: Evidence | None, choice: Choice, *, margin: float, ranking: Ranking, layers: Sequence[Recipe]
+) -> Verdict:
     if evidence is None:
         return undecided_without(choice, "there is no labelled exam", margin=margin)
     if choice.challenger is None and not ranking.candidates:
         choice = replace(choice, reason=ranking.reason)
-    return judge(evidence, choice, margin=margin)
+    further = judge_layers(evidence, choice, layers, margin=margin)
+    return replace(judge(evidence, choice, margin=margin), further=further)
 
 
 def _ship(

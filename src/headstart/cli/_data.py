@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from headstart.features import FeatureStore, Lens
     from headstart.problem import Exam, Problem
     from headstart.readers import Options
+    from headstart.strategy import Limits
 
 Data = Annotated[
     str,
@@ -30,7 +32,9 @@ Task = Annotated[
 ]
 Label = Annotated[
     str | None,
-    typer.Option(help="Column with the labels (default: 'label' or 'target'); its number in files of tagged words."),
+    typer.Option(
+        help="Column with the labels (default: 'label' or 'target'); in files of tagged words its number, or a name such as upos."
+    ),
 ]
 Inputs = Annotated[
     list[str] | None,
@@ -49,6 +53,15 @@ Strategies = Annotated[
     typer.Option("--strategy", help="Way to transfer or do without; repeatable (scratch:full=true)."),
 ]
 BudgetTime = Annotated[str, typer.Option("--budget", help="Time to plan for: 90s, 10m, 1h30m.")]
+Parameters = Annotated[
+    str | None, typer.Option("--max-params", metavar="N", help="Leave out models with more parameters: 5M, 0.5G.")
+]
+Memory = Annotated[
+    str | None, typer.Option("--max-memory", metavar="BYTES", help="Leave out models that need more: 500M, 2G.")
+]
+Seconds = Annotated[
+    str | None, typer.Option("--max-seconds", metavar="TIME", help="Leave out models that take longer to read all: 60, 5m.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an item that cannot be used, instead of leaving it out.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -101,6 +114,29 @@ def check_numbers(margin: float, worth: str | None) -> None:
         raise ProblemError(f"The margin is {margin:g}; 0 or a positive number is needed, such as 0.02.")
     if worth not in (None, "base"):
         raise UnknownName.of("ingredient", str(worth), ("base",))
+
+
+def limits_of(parameters: str | None, memory: str | None, seconds: str | None) -> Limits | None:
+    """What a model may cost at most, as far as the user said."""
+    from headstart.cli import _console
+    from headstart.strategy import Limits
+
+    if parameters is memory is seconds is None:
+        return None
+    return Limits(
+        seconds=None if seconds is None else _console.seconds(seconds),
+        memory=None if memory is None else _amount(memory, "size of memory", step=1024),
+        parameters=None if parameters is None else _amount(parameters, "number of parameters", step=1000),
+    )
+
+
+def _amount(text: str, what: str, *, step: int) -> float:
+    """The number that ``text`` means: 500, 20k, 5M, 2G, 2GB."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    number = float(found[1]) * step ** " kmgt".index(found[2] or " ") if found else 0.0
+    if not number:
+        raise ProblemError(f"'{text}' is no {what}. Write 500M or 2G, for example.")
+    return number
 
 
 def check_kind(problem: Problem, backbone: str) -> None:

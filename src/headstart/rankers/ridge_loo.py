@@ -13,5 +13,4 @@ def score(seen: Seen) -> float | None:
 
     *Prefer* it *when* in doubt: it is the accuracy of a real predictor on unseen rows, from one decomposition.
     """
-    _, left_out = seen.found.select(seen.columns, blocks=seen.blocks)
-    return seen.task.score(seen.task.outcomes(seen.targets, seen.task.decode(seen.task.raw(left_out))))
+    return seen.task.score(seen.task.outcomes(seen.targets, seen.task.decode(seen.task.raw(seen.left_out))))

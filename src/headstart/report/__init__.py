@@ -19,7 +19,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[_records.Records], str], str], ...] =
     ("layers", "Which layers", _models.layers, "How well a simple head on each layer predicts rows it has not seen."),
     ("confusion", "Confusions", _answers.confusion, "Answers of the recipe that ships, on the exam."),
     ("classes", "Class by class", _answers.recall, "How much of each class is found, and how much of each answer is right."),
-    ("types", "Type by type", _spans.types, "How many of the entities are found, and how many of the answers are right."),
+    ("types", "Type by type", _spans.types, "How many of each type are found, and how many of the answers are right."),
     ("borders", "Types taken for others", _spans.confusion, "Answers of the recipe that ships, on the exam."),
     ("slices", "Slices", _answers.slices, "The same finalists on parts of the exam."),
     ("mistakes", "Most telling mistakes", _answers.mistakes, "What it answered, how sure it was, and the truth."),

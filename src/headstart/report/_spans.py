@@ -17,7 +17,7 @@ _PARTS = 200  # parts of the exam that the intervals leave out in turn; more par
 
 
 def types(records: Records) -> str:
-    """Every type of entity: how many there are, and how well both finalists find them."""
+    """Every type of span or tag: how many there are, and how well both finalists find them."""
     found = _found(records)
     if found is None:
         return ""
@@ -42,7 +42,7 @@ def types(records: Records) -> str:
     )
     rest = f"{len(order) - _TYPES} more types are rarer. " if len(order) > _TYPES else ""
     told = "Intervals of the gain are 95 %, for these trained models, each type for itself: of many, some miss by chance. "
-    told += f"Types with fewer than {_FEW} entities have none."
+    told += f"Types of which the exam has fewer than {_FEW} have none."
     return drawn + _page.note(rest + (told if other else ""))
 
 

@@ -177,7 +177,7 @@ def profile(found: Profile, *, metric: str) -> str:
         *_marks(found, across),
     ]
     for one in scores:
-        kind = "read" if one.tap == found.read else "cut" if one.tap == found.cut else ""
+        kind = "read" if one.tap == found.read else "cut" if one.place == found.cut else ""
         tip = f"{attribute(one.tap)}: {number(one.score)} ± {number(one.error)}"
         parts.append(
             f'<circle class="tap {kind}" cx="{across.x(one.depth)}" cy="{upward.at(one.score):.1f}" '
@@ -185,6 +185,29 @@ def profile(found: Profile, *, metric: str) -> str:
         )
     told = f"{metric} at {len(scores)} layers, from input to output; read at {found.read}, frozen up to {found.cut}"
     return _chart("profile", _FOOT + 24, told, parts)
+
+
+def similarity(found: Profile) -> str:
+    """How alike any two layers are: a square of fields, full colour for 1 and none for 0, from input to output both ways."""
+    names, step, top = [one.tap for one in found.scores], 16, 18
+    left, wide = 22.0, 76.0 / len(names)
+    parts = [
+        f'<text class="small" x="{left}%" y="11">input</text>',
+        '<text class="small" x="98%" y="11" text-anchor="end">output</text>',
+    ]
+    for down, (name, row) in enumerate(zip(names, found.similarity, strict=True)):
+        y = top + step * down
+        parts.append(
+            f'<text class="small" x="{left - 1}%" y="{y + 12}" text-anchor="end">{attribute(name, limit=12)}</text>'
+        )
+        for across, value in enumerate(row):
+            tip = f"{attribute(name)} and {attribute(names[across])}: {number(value, decimals=2)}"
+            parts.append(
+                f'<rect class="dot with" x="{left + wide * across:.2f}%" y="{y}" width="{wide:.2f}%" height="{step}" '
+                f'opacity="{min(1.0, max(0.0, value)):.2f}"><title>{tip}</title></rect>'
+            )
+    told = f"Linear CKA between {len(names)} layers, from input to output"
+    return _chart("profile", top + step * len(names) + 4, told, parts)
 
 
 def _frame(across: Scale, upward: Scale) -> list[str]:
@@ -204,9 +227,9 @@ def _frame(across: Scale, upward: Scale) -> list[str]:
 def _marks(found: Profile, across: Scale) -> list[str]:
     """Lines at the tap that is read (named above) and at the cut (named below)."""
     named = [("cut", found.cut, "frozen up to", _FOOT - 8), ("read", found.read, "read at", 14)]
-    if found.cut == found.read:
+    depths = {one.tap: one.depth for one in found.scores} | {one.place: one.depth for one in found.scores}
+    if found.cut and depths.get(found.cut) == depths.get(found.read):
         named = [("read", found.read, "frozen up to, and read at,", 14)]
-    depths = {one.tap: one.depth for one in found.scores}
     parts = []
     for kind, tap, word, y in named:
         if tap not in depths:

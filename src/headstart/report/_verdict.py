@@ -44,7 +44,31 @@ def verdict(records: Records) -> str:
     kind, word, icon = _OUTCOMES.get(found.outcome, ("same", _page.text(found.outcome), ""))
     reason = _page.message(found.reason) if found.reason and found.reason not in found.sentence else ""
     band = _band(kind, word, _page.message(found.sentence, limit=900), reason, icon)
-    return band + _figures(records) + _gain(records)
+    return band + _figures(records) + _gain(records) + _layers(records)
+
+
+def _layers(records: Records) -> str:
+    """The verdict with the located layer and with the last one, where they differ."""
+    found = records.verdict
+    if found is None or not found.further:
+        return ""
+    rows = []
+    for one in (found, *found.further):
+        scores = [one.scores.get(name or "") for name in (one.challenger, one.incumbent)]
+        gain = one.gain
+        rows.append(
+            [
+                _page.text(one.challenger) + _tag("with"),
+                _page.text(_OUTCOMES.get(one.outcome, ("", one.outcome))[1]),
+                *(_page.number(score.value if score else None) for score in scores),
+                _page.signed(gain.value) if gain else _page.NONE,
+                _page.span(gain.low, gain.high, sign=True) if gain else _page.NONE,
+            ]
+        )
+    head = ["Recipe", "Verdict", _capital(_metric(records)), "Without", "Gain", f"{_level(records)} interval"]
+    table = _page.table(head, rows, numeric="--nnnn", kind="named", label="The first row is the verdict above")
+    told = _page.listing([_page.message(one.sentence, limit=900) for one in found.further])
+    return f"<h3>With and without the right layer</h3>{table}{told}"
 
 
 def ships(records: Records) -> str:

@@ -31,9 +31,11 @@ def choose(problem: Problem, trials: Sequence[Trial], recipes: Sequence[Recipe],
     return Choice(worth, challenger, incumbent, scores, cheaper, _reason(worth, challenger, incumbent, trials))
 
 
-def _cost(recipe: Recipe) -> tuple[bool, int, str]:
-    """What a recipe costs to keep and use, not by the clock: a trained network before a head, then parameters to run."""
-    return recipe.strategy.costly, sum(b.card.parameters for b, _ in recipe.lens.reads), recipe.name
+def _cost(recipe: Recipe) -> tuple[bool, int, int, str]:
+    """What a recipe costs to keep and use, not by the clock: a trained network before a head, then parameters to run, then
+    how much it needs."""
+    strategy, parameters = recipe.strategy, sum(b.card.parameters for b, _ in recipe.lens.reads)
+    return strategy.costly, parameters, len(strategy.needs), recipe.name
 
 
 def inner_scores(trials: Sequence[Trial]) -> dict[str, float | None]:

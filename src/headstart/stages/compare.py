@@ -10,9 +10,9 @@ import numpy as np
 
 from headstart import _io, registry
 from headstart._events import emit
-from headstart.backbone import Backbone
+from headstart.backbone import Backbone, feature_taps
 from headstart.errors import NotAdmissible, ProblemError
-from headstart.evidence import ALL, Arm, Cell, Evidence, Trial
+from headstart.evidence import ALL, Arm, Cell, Choice, Evidence, Trial
 from headstart.problem import Exam, Problem, shared
 from headstart.stages.adapt import fold_parts
 from headstart.strategy import Plan, Predictor, Recipe
@@ -28,20 +28,27 @@ def compare(
     seed: int = 0,
     plan: Plan | None = None,
     trials: Sequence[Trial] = (),
+    beside: Sequence[Recipe] = (),
 ) -> Evidence:
     """Outcomes of every arm on the exam: refitted on train + valid, at each amount, for each seed.
 
     ``amounts`` are labels a class (rows, for numbers), nested for one seed, and ``"all"``. Where the plan asks for draws,
     models fitted on folds of the training data sit too, so that the verdict can count what another training sample would
-    have changed; they are never used to choose. ``trials`` lends fold models that are in memory already.
+    have changed; they are never used to choose. ``trials`` lends fold models that are in memory already. Arms ``beside``
+    answer a further question (``layer_arms``): they sit with one repeat of the folds at most.
 
     Raises ``ProblemError`` if an exam item or block stands in any part (the seal), or in what a base was trained on.
     """
     plan, worth = plan or Plan(), worth or problem.question
+    once, arms = replace(plan, repeats=1), [*arms, *beside]
     check_seal(problem, exam, arms)
     whole = replace(problem, train=problem.labelled, valid=None)
     lent = {trial.recipe: trial.models for trial in trials}
-    jobs = [job for recipe in arms for job in _jobs(whole, recipe, amounts, plan, seed, lent.get(recipe.name, {}))]
+    jobs = [
+        job
+        for recipe in arms
+        for job in _jobs(whole, recipe, amounts, once if recipe in beside else plan, seed, lent.get(recipe.name, {}))
+    ]
     alone = replace(plan, threads=1)  # two fits run side by side, one thread each, as the trials did
 
     def sit(job: _Job) -> _Sat:
@@ -54,12 +61,7 @@ def compare(
             return _Sat(job, message=f"{type(error).__name__}: {error}")
         return _Sat(job, predictor, outcomes, time.perf_counter() - started)
 
-    for recipe in arms:  # the exam's features come first, so that no fit's seconds hold them
-        for backbone, tap in recipe.lens.reads if recipe.strategy.starts_from == "pretrained" else ():
-            recipe.lens.store.features(backbone, exam.examples, [tap])
-    for backbone in _bases(arms):
-        for remark in backbone.remarks(exam.examples.inputs) if backbone.pretrained else ():
-            emit("data", f"In the exam: {remark}")
+    _read(exam, arms)
     everyone = registry.get("engines", "local")(sit, jobs, workers=plan.threads)
     done = [one for one in everyone if one.predictor is not None]
     failed = {one.job.recipe.name: one.message for one in everyone if one.predictor is None}
@@ -84,6 +86,25 @@ def compare(
         notes={"amounts": _sizes(whole, amounts, seed), "failed": failed},
         models=firsts,
     )
+
+
+def layer_arms(choice: Choice, recipes: Sequence[Recipe], *, unit: str) -> tuple[Recipe, ...]:
+    """What shows the worth of the right layer: the best recipe with a frozen base, as it is and read at the last layer.
+
+    The first is left out where it is the challenger. None at all where the last layer is the right one, or no recipe reads
+    one layer of a frozen base. Named by inner scores, before the exam opens.
+    """
+    scores = choice.inner_scores
+    frozen = [one for one in recipes if choice.worth in one.uses and not one.strategy.needs & {"network", "layers"}]
+    able = [one for one in frozen if scores.get(one.name) is not None and "layers" in one.lens.has]
+    if not able or choice.challenger is None or choice.incumbent is None:
+        return ()
+    best = max(able, key=lambda one: (one is choice.challenger, scores[one.name] or 0.0))
+    (backbone, read), last = best.lens.reads[0], feature_taps(best.lens.backbone, unit)[-1].name
+    if read == last:
+        return ()
+    at_last = Recipe(best.strategy, replace(best.lens, reads=((backbone, last),)), f"{best.name} at {last}")
+    return (at_last,) if best is choice.challenger else (best, at_last)
 
 
 def check_seal(problem: Problem, exam: Exam, arms: Sequence[Recipe]) -> None:
@@ -114,6 +135,16 @@ def check_seal(problem: Problem, exam: Exam, arms: Sequence[Recipe]) -> None:
                 f"'{backbone.card.name}' was trained on {len(known & backbone.card.items)} of the exam's items, says its card. "
                 "Choose a base that has not seen them, or another exam."
             )
+
+
+def _read(exam: Exam, arms: Sequence[Recipe]) -> None:
+    """Compute the exam's features first, so that no fit's seconds hold them, and tell what was done to its items."""
+    for recipe in arms:
+        for backbone, tap in recipe.lens.reads if recipe.strategy.starts_from == "pretrained" else ():
+            recipe.lens.store.features(backbone, exam.examples, [tap])
+    for backbone in _bases(arms):
+        for remark in backbone.remarks(exam.examples.inputs) if backbone.pretrained else ():
+            emit("data", f"In the exam: {remark}")
 
 
 def _bases(arms: Sequence[Recipe]) -> list[Backbone]:

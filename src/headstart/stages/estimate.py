@@ -18,8 +18,15 @@ from headstart.strategy import Plan
 # same one.
 SECONDS_PER_ITEM = 0.006
 TUNING = 0.8  # of the core-seconds may go into tuning
+# Times as long as the upper layers takes a whole network, of which nothing is cached. Tuning all of it is worth that: with ten
+# labels a class it won 13 points on questions and 4 to 10 on photos (``benchmarks/layers.py``).
+WHOLE = {"image": 16, "text": 4}
 # Folds, seeds and epochs of tuning, from what is best to the least that is worth anything.
 RUNGS = ((5, 3, 8), (3, 2, 8), (2, 1, 6), (1, 1, 4), (1, 1, 3))
+
+# The race of the leaders may take this part of the core-seconds. A racer costs as much as READYING epochs before its first:
+# it is read up to the cut. So ten minutes buy no race on photos, an hour one of four.
+RACE, READYING = 0.03, 8
 
 
 def estimate(problem: Problem, seconds: float = 600.0) -> Plan:
@@ -35,13 +42,21 @@ def estimate(problem: Problem, seconds: float = 600.0) -> Plan:
     plan = replace(plan, epochs=int(min(80, max(4, 0.33 * seconds / epoch))))
     room = TUNING * seconds * plan.threads / epoch
     folds, seeds, epochs = next((rung for rung in RUNGS if (rung[0] + rung[1]) * rung[2] <= room), (1, 1, 0))
-    plan = replace(plan, tuned_folds=folds, seeds=seeds, tuned_epochs=epochs)
+    whole = 0 < WHOLE.get(problem.kind, 16) * (folds + seeds) * epochs <= room
+    plan = replace(plan, tuned_folds=folds, seeds=seeds, tuned_epochs=epochs, whole=whole)
+    if (folds, seeds, epochs) == RUNGS[0]:
+        plan = replace(plan, shortlist=_racers(RACE * seconds * plan.threads / epoch))
     # Two repeats of the folds halve what the verdict must allow for the training draw: one is a last resort.
     if len(problem.train) > 4000 or seconds < 300:
         plan = replace(plan, repeats=1)
     if seconds < 120:
         plan = replace(plan, seeds=1, folds=3, draws=False)
     return plan
+
+
+def _racers(epochs: float) -> int:
+    """How many candidates can race in so many epochs: in each heat half as many run twice as long."""
+    return next((k for k in (8, 4, 2) if READYING * k + 2 * k * (k.bit_length() - 1) <= epochs), 0)
 
 
 def _work(problem: Problem) -> float:

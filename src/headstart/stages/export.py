@@ -59,6 +59,11 @@ def export(predictor: Predictor, path: Path | str, *, format: str = "onnx") -> E
 
 
 def _of_linear(predictor: Predictor, scorer: LinearScorer) -> Any:
+    if len(predictor.lens.reads) > 1:
+        raise NotAdmissible(
+            f"'{predictor.strategy.name}' reads {len(predictor.lens.reads)} layers, and an ONNX file has one. Use "
+            "`headstart predict`, or export a run that ships 'linear_probe'."
+        )
     backbone, tap = predictor.lens.backbone, predictor.lens.reads[0][1]
     model = backbone.onnx(tap=tap)
     return _with_head(model, predictor, scorer.weights, scorer.bias)

@@ -20,6 +20,7 @@ from headstart.stages import _wording as words
 
 if TYPE_CHECKING:
     from headstart.evidence import Choice
+    from headstart.strategy import Recipe
 
 MIN_ITEMS, MIN_BLOCKS, MIN_PER_CLASS = 20, 5, 5
 MIN_TRAIN = 50  # below it, learners saturate on halves, and item noise is not subtracted from the fold spread
@@ -87,6 +88,22 @@ def undecided_without(choice: Choice, reason: str, *, margin: float = 0.02) -> V
         seeds=0,
         ships=ships or "",
     )
+
+
+def judge_layers(evidence: Evidence, choice: Choice, arms: Sequence[Recipe], *, margin: float = 0.02) -> tuple[Verdict, ...]:
+    """The verdict had each of ``arms`` been the challenger: one base, read at other layers, the last arm at its last.
+
+    They say what the layer is worth, and ship nothing. An arm that could not be fitted has none.
+    """
+    found = []
+    for arm in arms:
+        if not len(evidence.of(arm.name)):
+            continue
+        verdict = judge(evidence, replace(choice, challenger=arm), margin=margin)
+        where = f"Read at {arm.lens.reads[0][1]}{', the last layer' if arm is arms[-1] else ''}"
+        told = f"{where}: {verdict.sentence[:1].lower()}{verdict.sentence[1:]}"
+        found.append(replace(verdict, sentence=told, ships="", advice=""))
+    return tuple(found)
 
 
 def decide(low: Any, high: Any, midp: tuple[Any, Any] | None, *, margin: float, alpha: float = 0.025) -> Any:

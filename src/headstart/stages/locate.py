@@ -1,17 +1,32 @@
-"""Stages two and three: which layers of the base transfer, where to read and what to freeze."""
+"""Stages two and three: which layers of the base transfer, where to read, what to freeze and what to move."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from headstart import _cutting
 from headstart import backbones as sources
 from headstart._events import emit
 from headstart._linear import Decomposition, fit_temperature
-from headstart.backbone import Backbone, feature_taps
-from headstart.features import FeatureStore, Profile, TapScore
-from headstart.problem import Problem
-from headstart.stages.rank import some_rows
+from headstart.backbone import Backbone, Tap, feature_taps
+from headstart.errors import NotAdmissible
+from headstart.features import Features, FeatureStore, Lens, Move, Profile, TapScore
+from headstart.problem import Examples, Problem
+from headstart.stages._gradients import relative_gradients
+from headstart.stages._memory import available_memory
+from headstart.stages._rows import some_rows
+from headstart.stages._similarity import MOST, linear_cka
 from headstart.strategy import Plan
+
+if TYPE_CHECKING:
+    from headstart.tasks import Task
+
+COPIES = 3  # of a layer's rows in memory at once, in double precision
+LEAST = 50  # rows; a layer of which fewer fit into memory is left out
 
 
 def locate(
@@ -21,50 +36,122 @@ def locate(
 
     ``read`` is the tap with the best leave-one-out log-loss. The layers up to ``cut`` transfer as they are and stay
     frozen: the shallowest resumable tap within one paired standard error of the best, but low enough that something that
-    can be tuned stands above it.
+    can be tuned stands above it. Where there is time to tune the ``whole`` network, there is no cut: by ``plan`` every stage
+    moves at its share of the largest relative gradient, on rows that the head has not seen. (Layers whose frozen features are
+    good may still be worth moving: on noisy digits that won 17 points over the cut, on real photos and questions 4 to 13.)
+    ``similarity`` says how alike the taps are, for reading only.
+
+    Layers that do not fit into memory are left out, or all are read on fewer rows; both are told.
     """
     store, plan = store or FeatureStore(), plan or Plan()
-    found, rows = sources.find(backbone), some_rows(problem, plan.rank_rows)
-    name = found.card.name
-    task, unitwise = problem.task, problem.task.unitwise
-    taps = feature_taps(found, task.unit)
-    losses, scores = [], []
-    for tap, features in zip(taps, store.features(found, rows, [tap.name for tap in taps]), strict=True):
-        X, targets, blocks = task.rows(features, rows)
-        decomposed = Decomposition.of(X, weights=task.item_weights(rows.targets))
-        _, left_out = decomposed.select(unitwise.columns(targets), blocks=blocks)
-        raw = unitwise.raw(left_out)
-        loss = unitwise.losses(raw / fit_temperature(raw, unitwise, targets), targets)
-        score = unitwise.score(unitwise.outcomes(targets, unitwise.decode(raw)))
-        error = _error(loss, blocks)
-        scores.append(TapScore(tap.name, tap.depth, tap.width, score, float(loss.mean()), error))
-        losses.append(loss)
-    best = int(np.argmin([one.log_loss for one in scores]))
-    near = [i for i, loss in enumerate(losses) if (loss - losses[best]).mean() <= _error(loss - losses[best], blocks)]
-    shallowest = min(near)
+    found, task = sources.find(backbone), problem.task
+    taps, most = _that_fit(found, task.unit, plan.rank_rows)
+    rows = some_rows(problem, most)
+    layers = [_scored(task, tap, store.features(found, rows, [tap.name])[0], rows) for tap in taps]
+    best = int(np.argmin([layer.score.log_loss for layer in layers]))
+    shallowest = next(i for i, layer in enumerate(layers) if _as_good(layer, layers[best]))
     cut = _something_above([tap.place for tap in taps], [tap.resumable for tap in taps], shallowest)
-    what = "squared error" if task.link == "identity" else "log-loss"
-    reason = (
-        f"'{taps[best].name}' predicts unseen rows best (leave-one-out {what} {scores[best].log_loss:.3f}); "
-        f"'{taps[shallowest].name}' is the shallowest layer that is as good within one standard error. "
-    )
-    if not found.trainable:
-        reason += "It can be read, not tuned."
-    else:
-        reason += f"Layers up to '{cut}' stay frozen." if cut else "It cannot be cut here, so tuning starts at the input."
-    emit("stage", f"{name}: {reason}", backbone=name)
-    return Profile(name, tuple(scores), taps[best].name, cut, reason)
+    moves: tuple[Move, ...] = ()
+    if found.trainable and plan.tuned_epochs and plan.whole:
+        cut, last = None, feature_taps(found, task.unit)[-1].name
+        moves = _moves(relative_gradients(task, Lens(((found, last),), store=store), rows))
+    reason = _reason(task, found, layers[best].score, layers[shallowest].score, cut, moves)
+    emit("stage", f"{found.card.name}: {reason}", backbone=found.card.name)
+    alike = np.round(linear_cka([layer.some for layer in layers]), 4)
+    scores, similarity = tuple(layer.score for layer in layers), tuple(tuple(row) for row in alike.tolist())
+    return Profile(found.card.name, scores, taps[best].name, cut, reason, moves, similarity)
 
 
-def _error(values: np.ndarray, blocks: np.ndarray) -> float:
-    """The standard error of the mean of ``values``, whose rows are dependent within a block."""
-    _, block_of = np.unique(blocks.astype(str), return_inverse=True)
-    sums = np.bincount(block_of, values - values.mean())
-    count = len(sums)
-    return float(np.sqrt((sums**2).sum() * count / max(1, count - 1)) / len(values))
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A tap's score; the losses of the rows left out, (n,), and their blocks; some of its feature rows."""
+
+    score: TapScore
+    losses: np.ndarray
+    blocks: np.ndarray
+    some: np.ndarray
+
+
+def _scored(task: Task, tap: Tap, features: Features, rows: Examples) -> _Layer:
+    X, targets, blocks = task.rows(features, rows)
+    unitwise = task.unitwise
+    decomposed = Decomposition.of(X, weights=task.item_weights(rows.targets))
+    _, left_out = decomposed.select(unitwise.columns(targets), blocks=blocks)
+    raw = unitwise.raw(left_out)
+    losses = unitwise.losses(raw / fit_temperature(raw, unitwise, targets), targets)
+    score = unitwise.score(unitwise.outcomes(targets, unitwise.decode(raw)))
+    some = X[np.random.default_rng(0).permutation(len(X))[:MOST]]
+    told = TapScore(tap.name, tap.depth, tap.width, score, float(losses.mean()), _cutting.standard_error(losses, blocks))
+    return _Layer(told, losses, blocks, some)
+
+
+def _as_good(layer: _Layer, best: _Layer) -> bool:
+    """Within one paired standard error."""
+    more = layer.losses - best.losses
+    return bool(more.mean() <= _cutting.standard_error(more, best.blocks))
 
 
 def _something_above(names: list[str], resumable: list[bool], shallowest: int) -> str | None:
     """The deepest resumable tap not above ``shallowest`` that leaves at least two stages to tune."""
     highest = min(shallowest, len(names) - 3)
     return next((names[i] for i in range(highest, -1, -1) if resumable[i]), None)
+
+
+def _that_fit(backbone: Backbone, unit: str, wanted: int) -> tuple[tuple[Tap, ...], int]:
+    """The taps that can be read in this memory, and on how many rows: all the same ones, so that they can be compared."""
+    taps, name = feature_taps(backbone, unit), backbone.card.name
+    room = available_memory()
+    if room is None:
+        return taps, wanted
+    units = 3 if unit == "word" else 1  # of those that ``some_rows`` takes for a wanted one
+    fits = {tap: room // (COPIES * 8 * tap.width * units) for tap in taps}
+    kept = tuple(tap for tap in taps if fits[tap] >= min(LEAST, wanted))
+    gone = [tap for tap in taps if tap not in kept]
+    if not kept:
+        narrow = min(taps, key=lambda tap: tap.width)
+        raise NotAdmissible(
+            f"No layer of '{name}' fits into memory: '{narrow.name}' alone has {narrow.width:,} numbers a row, and "
+            f"{room / 2**20:,.0f} MB are free. Free some memory, or choose a smaller model."
+        )
+    if gone:
+        told = ", ".join(f"'{tap.name}' ({tap.width:,} wide)" for tap in gone)
+        emit("warning", f"{name}: left out, too wide for the {room / 2**20:,.0f} MB of free memory: {told}.", backbone=name)
+    most = min(wanted, *(fits[tap] for tap in kept))
+    if most < wanted:
+        widest = max(kept, key=lambda tap: tap.width)
+        emit(
+            "data",
+            f"{name}: its layers are scored on at most {most:,} rows instead of {wanted:,}: '{widest.name}' is "
+            f"{widest.width:,} wide, and {room / 2**20:,.0f} MB of memory are free.",
+            backbone=name,
+        )
+    return kept, most
+
+
+def _moves(gradients: Mapping[str, float]) -> tuple[Move, ...]:
+    """The freeze plan: every stage moves at its gradient's share of the largest one."""
+    largest = max(gradients.values(), default=0.0)
+    if not largest > 0:
+        return ()
+    return tuple(Move(stage, round(pull / largest, 3), round(pull, 6)) for stage, pull in gradients.items())
+
+
+def _reason(
+    task: Task, backbone: Backbone, best: TapScore, shallowest: TapScore, cut: str | None, moves: Sequence[Move]
+) -> str:
+    what = "squared error" if task.link == "identity" else "log-loss"
+    reason = (
+        f"'{best.tap}' predicts unseen rows best (leave-one-out {what} {best.log_loss:.3f}); "
+        f"'{shallowest.tap}' is the shallowest layer that is as good within one standard error. "
+    )
+    if not backbone.trainable:
+        return reason + "It can be read, not tuned."
+    if cut:
+        return reason + f"Layers up to '{cut}' stay frozen."
+    if len(moves) < 2:
+        return reason + "Tuning starts at the input."
+    most, least = (choose(moves, key=lambda move: move.share) for choose in (max, min))
+    return reason + (
+        "There is time to tune the whole network: each layer moves as far as unseen rows pull at it, "
+        f"'{most.stage}' at the full rate, '{least.stage}' at {least.share:.2f} of it."
+    )

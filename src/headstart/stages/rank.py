@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,13 +14,19 @@ from headstart._events import emit
 from headstart._linear import Decomposition
 from headstart.backbone import Backbone, feature_taps
 from headstart.errors import HeadstartError, NotAdmissible
-from headstart.evidence import Candidate, Ranking
-from headstart.features import FeatureStore, unit_offsets
+from headstart.evidence import Candidate, LeftOut, Ranking
+from headstart.features import FeatureStore
 from headstart.problem import Examples, Problem
 from headstart.rankers import Seen
-from headstart.strategy import Plan
+from headstart.stages import _limits, _rivals
+from headstart.stages._history import History
+from headstart.stages._rows import some_rows
+from headstart.stages.race import race
+from headstart.strategy import Limits, Plan
 
-PANEL = ("ridge_loo", "nearest", "logme")
+PANEL = ("ridge_loo", "nearest", "logme", "nleep")
+HEADS = ("leep", "nce")  # rankers that look at the model's own outputs
+WORTH_TUNING = 3  # names on the shortlist, where the plan has no race
 
 
 def rank(
@@ -29,25 +36,38 @@ def rank(
     store: FeatureStore | None = None,
     plan: Plan | None = None,
     rankers: Sequence[str] = PANEL,
+    limits: Limits | None = None,
+    history: History | None = None,
 ) -> Ranking:
-    """Candidates by the mean of their ranks over ``rankers``, the most promising first; no network is trained.
+    """Candidates by the mean of their ranks over ``rankers``, the most promising first, and how sure that order is.
 
     ``backbones`` are names or backbones, or ``"suitable"``: every installed one for this kind of input. Each reads up to
-    ``plan.rank_rows`` training rows once, at its last feature tap. Equal mean ranks are ordered by the published score. One
-    that cannot be used is left out and reported.
+    ``plan.rank_rows`` training rows once, at its last feature tap. A paired bootstrap of the leave-one-out answers says who
+    cannot be told apart from the leader. What is known without this data (published scores; places on other problems, by
+    ``history``) settles ties only, and its choice is always on the shortlist. With ``plan.shortlist`` those race on real
+    tuning, and the winner leads. One beyond ``limits``, or that cannot be read, is left out and reported.
     """
-    store, plan = store or FeatureStore(), plan or Plan()
-    bases = resolve(problem.kind, backbones, unit=problem.task.unit)
+    store, plan, history = store or FeatureStore(), plan or Plan(), history or History()
+    bases, absent = _resolved(problem.kind, backbones, problem.task.unit)
     if not bases:
         reason = f"No pre-trained model for {problem.kind} is installed here."
         emit("stage", reason)
         return Ranking((), 0, None, reason)
-    rows = some_rows(problem, plan.rank_rows)
-    found = _candidates(problem, bases, rows, store, rankers)
-    ranked = _by_mean_rank(found)
-    known = [one for one in ranked if one.prior is not None]
-    static = max(known, key=lambda one: one.prior or 0.0).backbone if known else None
-    return Ranking(tuple(ranked), len(rows), static)
+    rows, unitwise = some_rows(problem, plan.rank_rows), problem.task.unitwise
+    read, left_out = _read(problem, bases, rows, store, rankers=_known(rankers), limits=limits or Limits())
+    bases = [one.base for one in read]
+    informed = history.informed([one.candidate for one in read], bases, problem)
+    ranked = _rivals.ordered(informed, [one.answers for one in read], unitwise)
+    static, source = _rivals.static_best(ranked)
+    short = _rivals.shortlist(ranked, static, size=plan.shortlist or WORTH_TUNING)
+    if plan.shortlist > 1 and len(short) > 1:
+        ranked = _raced(problem, ranked, [base for base in bases if base.card.name in short], store=store, plan=plan)
+    history.add(ranked, bases, problem)
+    metric = unitwise.metric.replace("_", " ")
+    found = Ranking(tuple(ranked), len(rows), static, "", metric, source, short, (*absent, *left_out))
+    found = replace(found, conclusion=_rivals.conclusion(found, registry.get("inputs", rows.kind)().plural))
+    emit("stage", found.conclusion)
+    return found
 
 
 def suitable(kind: str) -> list[str]:
@@ -58,9 +78,14 @@ def suitable(kind: str) -> list[str]:
 
 def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable", *, unit: str = "item") -> list[Backbone]:
     """The backbones that ``backbones`` names. One that cannot be had is left out and reported, unless no other is."""
+    return _resolved(kind, backbones, unit)[0]
+
+
+def _resolved(kind: str, backbones: Sequence[str | Backbone] | str, unit: str) -> tuple[list[Backbone], list[LeftOut]]:
     asked: list[str | Backbone] = [backbones] if isinstance(backbones, str) else list(backbones)
     found: list[Backbone] = []
     failed: list[HeadstartError] = []
+    left_out: list[LeftOut] = []
     for one in suitable(kind) if backbones == "suitable" else asked:
         try:
             base = sources.find(one)
@@ -71,7 +96,8 @@ def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable", *
             found.append(base)
         except HeadstartError as error:
             failed.append(error)
-            emit("warning", f"'{one}' is left out: {error}")
+            left_out.append(LeftOut(one if isinstance(one, str) else one.card.name, str(error)))
+            emit("warning", f"'{left_out[-1].backbone}' is left out: {error}")
     if failed and not found:
         raise failed[0]
     wrong = [base for base in found if base.card.kind != kind]
@@ -79,67 +105,110 @@ def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable", *
         raise NotAdmissible(
             f"'{wrong[0].card.name}' reads {wrong[0].card.kind} items; these are {kind} items. Choose another."
         )
-    return found
+    return _apart(found), left_out
 
 
-def _candidates(
-    problem: Problem, bases: Sequence[Backbone], rows: Examples, store: FeatureStore, rankers: Sequence[str]
-) -> list[Candidate]:
-    """Those that can be read. Weights are opened only now, and may be damaged."""
-    found, failed = [], []
+def _apart(bases: Sequence[Backbone]) -> list[Backbone]:
+    """``bases``, each once. Records go by name, so that two that differ need two names."""
+    found: dict[str, Backbone] = {}
     for base in bases:
+        other = found.setdefault(base.card.name, base)
+        if other is not base and other.fingerprint != base.fingerprint:
+            raise NotAdmissible(f"Two different backbones are called '{base.card.name}'. Give each a name of its own.")
+    return list(found.values())
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """A candidate with its backbone and the leave-one-out answers of its head."""
+
+    base: Backbone
+    candidate: Candidate
+    answers: _rivals.Answers
+
+
+def _read(
+    problem: Problem,
+    bases: Sequence[Backbone],
+    rows: Examples,
+    store: FeatureStore,
+    *,
+    rankers: Sequence[str],
+    limits: Limits,
+) -> tuple[list[_Reading], list[LeftOut]]:
+    """Those within the limits that can be read, and those left out. Weights are opened only now, and may be damaged."""
+    found: list[_Reading] = []
+    failed: list[HeadstartError] = []
+    beyond: list[tuple[str, _limits.Excess]] = []
+    left_out: list[LeftOut] = []
+    for base in bases:
+        name = base.card.name
         try:
-            found.append(_candidate(problem, base, rows, store, rankers))
+            one = _limits.excess(base, problem, limits) or _candidate(problem, base, rows, store, rankers, limits.seconds)
         except HeadstartError as error:
             failed.append(error)
-            emit("warning", f"'{base.card.name}' is left out: {error}")
+            left_out.append(LeftOut(name, str(error)))
+            emit("warning", f"'{name}' is left out: {error}")
+            continue
+        if isinstance(one, _limits.Excess):
+            beyond.append((name, one))
+            left_out.append(LeftOut(name, one.told))
+            emit("data", f"'{name}' is left out: {one.told}.", backbone=name)
+        else:
+            found.append(one)
     if not found:
-        raise failed[0]
-    return found
+        raise _limits.none_left(beyond) if beyond else failed[0]
+    return found, left_out
 
 
 def _candidate(
-    problem: Problem, backbone: Backbone, rows: Examples, store: FeatureStore, rankers: Sequence[str]
-) -> Candidate:
-    started, name = time.perf_counter(), backbone.card.name
-    task = problem.task
-    features = store.features(backbone, rows, [feature_taps(backbone, task.unit)[-1].name])[0]
-    X, targets, blocks = task.rows(features, rows)
-    found = Decomposition.of(X, weights=task.item_weights(rows.targets))
-    seen = Seen(found, task.unitwise, targets, blocks)
-    scores = {ranker: registry.get("rankers", ranker)(seen) for ranker in rankers}
-    seconds = time.perf_counter() - started
+    problem: Problem, base: Backbone, rows: Examples, store: FeatureStore, rankers: Sequence[str], seconds: float | None
+) -> _Reading | _limits.Excess:
+    started, card, task = time.perf_counter(), base.card, problem.task
+    if not sources.states_licence(card):
+        emit("warning", f"The card of '{card.name}' names no licence. Find out whether you may use it.")
+    taps = [feature_taps(base, task.unit)[-1].name]
+    if set(rankers) & set(HEADS):
+        taps += [tap.name for tap in base.taps if tap.labels and tap.unit == task.unit][-1:]
+    read = _limits.read(base, problem, rows, store, taps=taps, seconds=seconds)
+    if isinstance(read, _limits.Excess):
+        return read
+    X, targets, blocks = task.rows(read.features[0], rows)
+    outputs = _softmax(read.features[1].rows) if len(taps) > 1 else None
+    seen = Seen(Decomposition.of(X, weights=task.item_weights(rows.targets)), task.unitwise, targets, blocks, outputs)
+    scores = {ranker: _finite(registry.get("rankers", ranker)(seen)) for ranker in rankers}
+    answers = seen.task.outcomes(targets, seen.task.decode(seen.task.raw(seen.left_out)))
+    took = time.perf_counter() - started
     first = next((f"{label} {value:.3f}" for label, value in scores.items() if value is not None), "no score applies")
     plural = registry.get("inputs", rows.kind)().plural
-    emit("stage", f"{name}: {first} on {len(rows)} training {plural} ({seconds:.1f} s)", backbone=name)
-    return Candidate(name, scores, 0.0, seconds, backbone.card.parameters, backbone.card.prior)
+    emit("stage", f"{card.name}: {first} on {len(rows)} training {plural} ({took:.1f} s)", backbone=card.name)
+    candidate = Candidate(card.name, scores, 0.0, took, card.parameters, card.prior, whole=read.whole)
+    return _Reading(base, candidate, _rivals.Answers(answers, blocks))
 
 
-def _by_mean_rank(found: list[Candidate]) -> list[Candidate]:
-    ranks = np.zeros((len(found), 0))
-    for ranker in found[0].scores:
-        values = np.array([-np.inf if one.scores[ranker] is None else one.scores[ranker] for one in found], dtype=float)
-        if np.isfinite(values).any():
-            better = (values[None, :] > values[:, None]).sum(axis=1) + (
-                (values[None, :] == values[:, None]).sum(axis=1) - 1
-            ) / 2
-            ranks = np.column_stack([ranks, 1 + better])
-    means = ranks.mean(axis=1) if ranks.shape[1] else np.ones(len(found))
-    scored = [Candidate(**{**vars(one), "mean_rank": float(mean)}) for one, mean in zip(found, means, strict=True)]
-    return sorted(scored, key=lambda one: (one.mean_rank, -(one.prior or 0.0), one.parameters, one.backbone))
+def _raced(
+    problem: Problem, ranked: Sequence[Candidate], bases: Sequence[Backbone], *, store: FeatureStore, plan: Plan
+) -> list[Candidate]:
+    """``ranked`` with the heats that ``bases`` ran; the winner leads."""
+    heats = race(problem, bases, store=store, plan=plan)
+    told = [replace(one, raced=heats.get(one.backbone, ())) for one in ranked]
+    winner = next(iter(heats))
+    return sorted(told, key=lambda one: not (one.backbone == winner and one.raced))
 
 
-def some_rows(problem: Problem, most: int) -> Examples:
-    """Up to ``most`` labelled items, strata in proportion, the same ones for every candidate: of ``train``, else of ``source``.
+def _known(rankers: Sequence[str]) -> tuple[str, ...]:
+    """``rankers``, once each; ``UnknownName`` before anything is read."""
+    for name in rankers:
+        registry.get("rankers", name)
+    if not rankers:
+        raise NotAdmissible("No ranker is named. Name at least one, or leave them out for the usual panel.")
+    return tuple(dict.fromkeys(rankers))
 
-    Of texts whose words are labelled, as many as have ``most`` × 3 words: a word says less than an item.
-    """
-    rows = next((part for part in (problem.train, problem.source) if part is not None and part.labelled), None)
-    if rows is None:
-        raise NotAdmissible("There are no training labels, so no model or layer can be scored. Add labelled examples.")
-    units = unit_offsets(rows, problem.task.unit)[-1]
-    fraction = most / units if units == len(rows) else 3 * most / units
-    if fraction >= 1:
-        return rows
-    _, part = problem.task.split(rows, fraction=fraction, seed=0)
-    return rows.take(part)
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))

@@ -6,5 +6,6 @@ TABLE = {
     "scratch": "Scratch",
     "nearest_mean": "NearestMean",
     "linear_probe": "LinearProbe",
+    "head2toe": "Head2Toe",
     "fine_tune": "FineTune",
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from headstart import _network, _training
-from headstart._linear import Head, fit_temperature, probe_head
+from headstart._linear import Head, LinearScorer, fit_temperature, probe_head
 from headstart.backbone import feature_taps
 from headstart.features import Features
 from headstart.strategy import Plan, Predictor
@@ -17,6 +17,7 @@ from headstart.strategy import Plan, Predictor
 if TYPE_CHECKING:
     from headstart.features import Lens
     from headstart.problem import Examples, Problem
+    from headstart.strategy import Scorer
 
 Tensors = Mapping[str, Any]
 LEAST = 3  # epochs, where the plan has time for none and it was asked for by name
@@ -27,13 +28,16 @@ class FineTune:
     """Head first, then all layers above the lens's cut (after LP-FT; Kumar et al. 2022), from cached activations.
 
     A linear probe on the last features is fitted first. AdamW then moves what lies above the cut, from the probe's head or,
-    where that has nothing left to learn, from zeros; each stage moves at ``decay`` times the rate of the one above, batch
-    norm stays in eval mode. What lies below the cut runs once, not every epoch. A held-out part of the training rows stops
-    the training and chooses how far the weights go from the probe (share 0) to the tuned network (share 1; WiSE-FT,
-    Wortsman et al. 2022): the probe is the floor. *Prefer it when* the probe is good but the data differs from what the
+    where that has nothing left to learn, from zeros. Each stage moves at the share of the rate that the lens's plan gives it
+    (one without a share stays as it is; Lee et al. 2023), or, without a plan, at ``decay`` times the rate of the one above;
+    batch norm stays in eval mode. What lies below the cut runs once, not every epoch. A held-out part of the training rows
+    stops the training and chooses how far the weights go from the probe (share 0) to the tuned network (share 1; WiSE-FT,
+    Wortsman et al. 2022). Where the lens reads a lower layer, a probe there is what ships if the same rows prefer it. So a
+    probe is the floor. *Prefer it when* the probe is good but the data differs from what the
     network was pre-trained on, and there are at least some ten examples a class.
 
-    With fewer than about four examples a class nothing can be held out; then all epochs run and the share is one half.
+    With fewer than about four examples a class nothing can be held out; then all epochs run and the share is one half, or the
+    probe ships where the lens reads a lower layer.
     """
 
     epochs: int = 8
@@ -62,7 +66,7 @@ class FineTune:
         probe, labels = self._probe(task, examples, lens), _training.Labels.of(task, examples)
         with _network.contained(plan.threads):
             network = backbone.network(seed=seed, unit=task.unit)
-            model = _network.Model.of(network, task.width, cut=lens.cut, statistics=False)
+            model = _network.Model.of(network, task.width, cut=lens.cut, statistics=False, still=lens.still)
             model.set_head(probe.weights, probe.bias)
             floor = model.copy()
             first = self._probe(task, examples.take(rows), lens) if len(held) else probe
@@ -75,27 +79,46 @@ class FineTune:
                 task=task,
                 rows=rows,
                 held=held,
-                groups=self._groups(model),
+                groups=self._groups(model, {move.stage: move.share for move in lens.plan}),
                 schedule=self._schedule(plan, len(rows)),
                 seed=seed,
                 counts=np.diff(labels.offsets),
                 what=f"fine-tuning {backbone.card.name}",
             )
             tuned = model.copy()
-            share, temperature, decoding = self._share(model, floor, tuned, task, parts[1], lens, first)
+            share, temperature, decoding, loss = self._share(model, floor, tuned, task, parts[1], lens, first)
             model.load(_between(floor, tuned, share))
         notes = {**trained.notes(), "share": share, "views": len(views)}
+        if lens.reads[0][1] != _last_tap(task, lens) and loss >= self._read_loss(task, *parts, lens):
+            return self._read(task, examples, labels, lens, {**notes, "share": 0.0, "read": lens.reads[0][1]})
         if share == 0:
             temperature, decoding = probe.temperature, probe.tune(task, examples, labels.offsets)
         return Predictor(decoding, lens, self, _network.NetworkScorer(model, unit=task.unit), temperature, notes)
 
-    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> _network.NetworkScorer:
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
+        if state["scorer"] == "linear":
+            return LinearScorer.restore(arrays)
         return _network.NetworkScorer.restore(state, arrays, lens)
 
     def _probe(self, task: Any, examples: Examples, lens: Lens) -> Head:
         """The linear probe on the network's last feature rows."""
-        X, targets, blocks = task.rows(_last(task, examples, lens), examples)
-        return probe_head(X, task.unitwise, targets, blocks=blocks, weights=task.item_weights(examples.targets))
+        return _head(task, examples, _last(task, examples, lens))
+
+    def _read(
+        self, task: Any, examples: Examples, labels: _training.Labels, lens: Lens, notes: Mapping[str, Any]
+    ) -> Predictor:
+        """The linear probe on the layer that the lens reads."""
+        head = _head(task, examples, lens.joined(examples))
+        scorer, tuned = LinearScorer(head.weights, head.bias), head.tune(task, examples, labels.offsets)
+        return Predictor(tuned, lens, self, scorer, head.temperature, notes)
+
+    def _read_loss(self, task: Any, fitted: Examples, held: Examples, lens: Lens) -> float:
+        """Held-out log-loss of the probe on the layer that the lens reads, at its best temperature, as the network has it."""
+        if not len(held):
+            return -np.inf
+        head = _head(task, fitted, lens.joined(fitted))
+        scores = lens.joined(held).rows @ head.weights + head.bias
+        return float(task.losses(scores / fit_temperature(scores, task, held.targets), held.targets).mean())
 
     def _saturated(self, probe: Head, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
         """Whether the probe fits its own rows far better than held-out ones (more than twice, by loss).
@@ -141,31 +164,27 @@ class FineTune:
 
         return batches
 
-    def _groups(self, model: _network.Model) -> list[dict[str, Any]]:
-        """One group a stage, slower the deeper it lies; the head at its own rate."""
+    def _groups(self, model: _network.Model, planned: Mapping[str, float]) -> list[dict[str, Any]]:
+        """One group a stage, at its ``planned`` share of the rate, else slower the deeper it lies; the head at its own rate."""
         parameters = dict(model.network.module.named_parameters())
         groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": self.head_rate, "weight_decay": 0.0}]
-        for depth, names in enumerate(reversed(_network.stages_above(model.network, model.cut))):
-            rate = self.rate * model.network.rate * self.decay**depth
-            groups += [
-                {"params": found, "lr": rate, "weight_decay": decay}
-                for found, decay in (
-                    ([parameters[name] for name in names if parameters[name].ndim > 1], self.weight_decay),
-                    ([parameters[name] for name in names if parameters[name].ndim <= 1], 0.0),
-                )
-                if found
-            ]
+        stages = _network.stages_above(model.network, model.cut)
+        for depth, (place, names) in enumerate(reversed(stages.items())):
+            rate = self.rate * model.network.rate * planned.get(place, self.decay**depth)
+            moving = [] if place in model.still else [parameters[name] for name in names]
+            kinds = ([p for p in moving if p.ndim > 1], self.weight_decay), ([p for p in moving if p.ndim <= 1], 0.0)
+            groups += [{"params": found, "lr": rate, "weight_decay": decay} for found, decay in kinds if found]
         return groups
 
     def _share(
         self, model: _network.Model, floor: Tensors, tuned: Tensors, task: Any, held: Examples, lens: Lens, first: Head
-    ) -> tuple[float, float, Any]:
-        """How far to go from the probe to the tuned weights, by held-out log-loss; the temperature and decoding there.
+    ) -> tuple[float, float, Any, float]:
+        """How far to go from the probe to the tuned weights, by held-out log-loss; the temperature, decoding and loss there.
 
         ``first`` is the probe that has not seen the held-out rows.
         """
         if not len(held):
-            return (0.5 if 0.5 in self.shares else self.shares[-1]), first.temperature, task
+            return (0.5 if 0.5 in self.shares else self.shares[-1]), first.temperature, task, np.inf
         model.load(floor)
         model.set_head(first.weights, first.bias)
         blind, states, found = model.copy(), _network.states_of(lens, held, lens.cut), []
@@ -175,14 +194,22 @@ class FineTune:
             temperature = fit_temperature(scores.rows, task, held.targets)
             calm = Features(scores.rows / temperature, scores.offsets)
             found.append((float(task.losses(calm.rows, held.targets).mean()), share, temperature, calm))
-        _, share, temperature, calm = min(found, key=lambda one: one[:2])
-        return share, temperature, task.tuned(calm, held.targets)
+        loss, share, temperature, calm = min(found, key=lambda one: one[:2])
+        return share, temperature, task.tuned(calm, held.targets), loss
+
+
+def _head(task: Any, examples: Examples, found: Features) -> Head:
+    X, targets, blocks = task.rows(found, examples)
+    return probe_head(X, task.unitwise, targets, blocks=blocks, weights=task.item_weights(examples.targets))
+
+
+def _last_tap(task: Any, lens: Lens) -> str:
+    return feature_taps(lens.backbone, task.unit)[-1].name
 
 
 def _last(task: Any, examples: Examples, lens: Lens) -> Features:
     """Rows of the network's last feature tap, float64."""
-    tap = feature_taps(lens.backbone, task.unit)[-1].name
-    found = lens.store.features(lens.backbone, examples, [tap])[0]
+    found = lens.store.features(lens.backbone, examples, [_last_tap(task, lens)])[0]
     return Features(found.rows.astype(np.float64), found.offsets)
 
 
