@@ -44,7 +44,8 @@ class Candidate:
     ``interval`` is of the leave-one-out score of a linear head, ``behind`` of the leader's minus this one's, on the same
     rows. A ``tied`` one is not clearly worse than the leader. ``prior`` is the published score, ``past`` the mean place on
     ``past_problems`` other problems (0 the first, 1 the last). ``seconds`` is what reading took, ``whole`` what one pass over
-    all the data takes (None: nothing had to be computed). ``raced`` has a rung for every heat it ran.
+    all the data takes (None: nothing had to be computed). ``raced`` has a rung for every heat it ran. ``tap`` is
+    the layer at which it was scored.
     """
 
     backbone: str
@@ -61,6 +62,7 @@ class Candidate:
     past: float | None = None
     past_problems: int = 0
     raced: tuple[Rung, ...] = ()
+    tap: str = ""
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Candidate:

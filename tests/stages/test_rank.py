@@ -504,7 +504,7 @@ def test_the_table_marks_the_group_and_names_who_was_left_out():
     found = rank(problem, bases, limits=Limits(parameters=1e6), rankers=["ridge_loo", "nce", "logme"])
     told = _ranking.lines(found)
     head = " ".join(told[0].split())
-    assert head == "backbone ridge_loo (accuracy) 95 % interval logme mean rank prior parameters seconds full pass"
+    assert head == "backbone read at ridge_loo (accuracy) 95 % interval logme mean rank prior parameters seconds full pass"
     assert [line[:3].strip() for line in told[1:4]] == ["=*", "=", ""]
     assert "left out: large: it has 1000.0 million parameters, 1.0 are allowed" in told
     assert told[-1] == found.conclusion

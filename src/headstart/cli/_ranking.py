@@ -89,7 +89,7 @@ def lines(found: Ranking) -> list[str]:
     applied = [name for name in found.candidates[0].scores if any(one.scores[name] is not None for one in found.candidates)]
     rankers = [name for name in applied if name != "ridge_loo"]
     raced = any(one.raced for one in found.candidates)
-    head = ["", "backbone", f"ridge_loo ({found.metric})", "95 % interval", *rankers, "mean rank"]
+    head = ["", "backbone", "read at", f"ridge_loo ({found.metric})", "95 % interval", *rankers, "mean rank"]
     rows = [[*head, *(["race"] if raced else []), "prior", "parameters", "seconds", "full pass"]]
     rows += [_row(one, found, rankers, raced) for one in found.candidates]
     told = [*_console.table(rows), "", "= cannot be told apart from the first; * the choice without looking at this data"]
@@ -106,6 +106,7 @@ def _row(one: Candidate, found: Ranking, rankers: list[str], raced: bool) -> lis
     return [
         mark,
         one.backbone,
+        one.tap or "-",
         _number(one.interval.value if one.interval else None),
         span,
         *(_number(one.scores.get(name)) for name in rankers),

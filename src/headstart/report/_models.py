@@ -45,15 +45,23 @@ def ranking(records: Records) -> str:
 
 
 def _rankers(found: Ranking, cards: Mapping[Any, Mapping[str, Any]]) -> str:
-    """What each ranker says of each candidate, what that took, and the licence."""
+    """At which layer each candidate was scored, what each ranker says of it, what that took, and the licence."""
     names = list(dict.fromkeys(name for one in found.candidates for name in one.scores))
     rows = []
     for one in found.candidates[:_LIMIT]:
         licence = cards.get(one.backbone, {}).get("licence") or _page.NONE
         scores = [_page.number(one.scores.get(name)) for name in names]
-        rows.append([_page.text(one.backbone), *scores, _page.duration(one.seconds), _page.text(licence, limit=32)])
-    head = ["Model", *(_page.text(name.replace("_", " ")) for name in names), "Time", "Licence"]
-    table = _page.table(head, rows, numeric="-" + "n" * (len(names) + 1) + "-")
+        rows.append(
+            [
+                _page.text(one.backbone),
+                _page.text(one.tap or _page.NONE),
+                *scores,
+                _page.duration(one.seconds),
+                _page.text(licence, limit=32),
+            ]
+        )
+    head = ["Model", "Layer", *(_page.text(name.replace("_", " ")) for name in names), "Time", "Licence"]
+    table = _page.table(head, rows, numeric="--" + "n" * (len(names) + 1) + "-")
     return _page.folded("Every score of promise, and the licences", table)
 
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headstart import _cutting
 from headstart import backbones as sources
 from headstart._events import emit
-from headstart._linear import Decomposition, fit_temperature
 from headstart.backbone import Backbone, Tap, feature_taps
 from headstart.errors import NotAdmissible
-from headstart.features import Features, FeatureStore, Lens, Move, Profile, TapScore
-from headstart.problem import Examples, Problem
+from headstart.features import FeatureStore, Lens, Move, Profile, TapScore
+from headstart.problem import Problem
 from headstart.stages._gradients import relative_gradients
+from headstart.stages._layers import as_good, scored, seen_at
 from headstart.stages._memory import available_memory
 from headstart.stages._rows import some_rows
-from headstart.stages._similarity import MOST, linear_cka
+from headstart.stages._similarity import linear_cka
 from headstart.strategy import Plan
 
 if TYPE_CHECKING:
@@ -47,9 +45,9 @@ def locate(
     found, task = sources.find(backbone), problem.task
     taps, most = _that_fit(found, task.unit, plan.rank_rows)
     rows = some_rows(problem, most)
-    layers = [_scored(task, tap, store.features(found, rows, [tap.name])[0], rows) for tap in taps]
+    layers = [scored(seen_at(task, store.features(found, rows, [tap.name])[0], rows), tap) for tap in taps]
     best = int(np.argmin([layer.score.log_loss for layer in layers]))
-    shallowest = next(i for i, layer in enumerate(layers) if _as_good(layer, layers[best]))
+    shallowest = next(i for i, layer in enumerate(layers) if as_good(layer, layers[best]))
     cut = _something_above([tap.place for tap in taps], [tap.resumable for tap in taps], shallowest)
     moves: tuple[Move, ...] = ()
     if found.trainable and plan.tuned_epochs and plan.whole:
@@ -60,35 +58,6 @@ def locate(
     alike = np.round(linear_cka([layer.some for layer in layers]), 4)
     scores, similarity = tuple(layer.score for layer in layers), tuple(tuple(row) for row in alike.tolist())
     return Profile(found.card.name, scores, taps[best].name, cut, reason, moves, similarity)
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """A tap's score; the losses of the rows left out, (n,), and their blocks; some of its feature rows."""
-
-    score: TapScore
-    losses: np.ndarray
-    blocks: np.ndarray
-    some: np.ndarray
-
-
-def _scored(task: Task, tap: Tap, features: Features, rows: Examples) -> _Layer:
-    X, targets, blocks = task.rows(features, rows)
-    unitwise = task.unitwise
-    decomposed = Decomposition.of(X, weights=task.item_weights(rows.targets))
-    _, left_out = decomposed.select(unitwise.columns(targets), blocks=blocks)
-    raw = unitwise.raw(left_out)
-    losses = unitwise.losses(raw / fit_temperature(raw, unitwise, targets), targets)
-    score = unitwise.score(unitwise.outcomes(targets, unitwise.decode(raw)))
-    some = X[np.random.default_rng(0).permutation(len(X))[:MOST]]
-    told = TapScore(tap.name, tap.depth, tap.width, score, float(losses.mean()), _cutting.standard_error(losses, blocks))
-    return _Layer(told, losses, blocks, some)
-
-
-def _as_good(layer: _Layer, best: _Layer) -> bool:
-    """Within one paired standard error."""
-    more = layer.losses - best.losses
-    return bool(more.mean() <= _cutting.standard_error(more, best.blocks))
 
 
 def _something_above(names: list[str], resumable: list[bool], shallowest: int) -> str | None:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headstart import backbones as sources
 from headstart import registry
 from headstart._events import emit
-from headstart._linear import Decomposition
-from headstart.backbone import Backbone, feature_taps
+from headstart.backbone import Backbone, Tap, feature_taps
 from headstart.errors import HeadstartError, NotAdmissible
 from headstart.evidence import Candidate, LeftOut, Ranking
-from headstart.features import FeatureStore
+from headstart.features import Features, FeatureStore
 from headstart.problem import Examples, Problem
 from headstart.rankers import Seen
 from headstart.stages import _limits, _rivals
 from headstart.stages._history import History
+from headstart.stages._layers import scored, seen_at
 from headstart.stages._rows import some_rows
 from headstart.stages.race import race
 from headstart.strategy import Limits, Plan
+
+if TYPE_CHECKING:
+    from headstart.tasks import Task
 
 PANEL = ("ridge_loo", "nearest", "logme", "nleep")
 HEADS = ("leep", "nce")  # rankers that look at the model's own outputs
@@ -42,7 +46,8 @@ def rank(
     """Candidates by the mean of their ranks over ``rankers``, the most promising first, and how sure that order is.
 
     ``backbones`` are names or backbones, or ``"suitable"``: every installed one for this kind of input. Each reads up to
-    ``plan.rank_rows`` training rows once, at its last feature tap. A paired bootstrap of the leave-one-out answers says who
+    ``plan.rank_rows`` training rows once, and is scored at the layer whose linear head has the lowest leave-one-out loss. A
+    paired bootstrap of the leave-one-out answers says who
     cannot be told apart from the leader. What is known without this data (published scores; places on other problems, by
     ``history``) settles ties only, and its choice is always on the shortlist. With ``plan.shortlist`` those race on real
     tuning, and the winner leads. One beyond ``limits``, or that cannot be read, is left out and reported.
@@ -167,23 +172,33 @@ def _candidate(
     started, card, task = time.perf_counter(), base.card, problem.task
     if not sources.states_licence(card):
         emit("warning", f"The card of '{card.name}' names no licence. Find out whether you may use it.")
-    taps = [feature_taps(base, task.unit)[-1].name]
-    if set(rankers) & set(HEADS):
-        taps += [tap.name for tap in base.taps if tap.labels and tap.unit == task.unit][-1:]
-    read = _limits.read(base, problem, rows, store, taps=taps, seconds=seconds)
+    taps = feature_taps(base, task.unit)
+    own = [tap for tap in base.taps if tap.labels and tap.unit == task.unit][-1:] if set(rankers) & set(HEADS) else []
+    read = _limits.read(base, problem, rows, store, taps=[tap.name for tap in (*taps, *own)], seconds=seconds)
     if isinstance(read, _limits.Excess):
         return read
-    X, targets, blocks = task.rows(read.features[0], rows)
-    outputs = _softmax(read.features[1].rows) if len(taps) > 1 else None
-    seen = Seen(Decomposition.of(X, weights=task.item_weights(rows.targets)), task.unitwise, targets, blocks, outputs)
+    tap, seen = _best_layer(task, taps, read.features, rows)
+    seen = replace(seen, outputs=_softmax(read.features[-1].rows) if own else None)
     scores = {ranker: _finite(registry.get("rankers", ranker)(seen)) for ranker in rankers}
-    answers = seen.task.outcomes(targets, seen.task.decode(seen.task.raw(seen.left_out)))
+    answers = seen.task.outcomes(seen.targets, seen.task.decode(seen.task.raw(seen.left_out)))
     took = time.perf_counter() - started
     first = next((f"{label} {value:.3f}" for label, value in scores.items() if value is not None), "no score applies")
     plural = registry.get("inputs", rows.kind)().plural
-    emit("stage", f"{card.name}: {first} on {len(rows)} training {plural} ({took:.1f} s)", backbone=card.name)
-    candidate = Candidate(card.name, scores, 0.0, took, card.parameters, card.prior, whole=read.whole)
-    return _Reading(base, candidate, _rivals.Answers(answers, blocks))
+    emit("stage", f"{card.name}: {first} at {tap} on {len(rows)} training {plural} ({took:.1f} s)", backbone=card.name)
+    candidate = Candidate(card.name, scores, 0.0, took, card.parameters, card.prior, whole=read.whole, tap=tap)
+    return _Reading(base, candidate, _rivals.Answers(answers, seen.blocks))
+
+
+def _best_layer(task: Task, taps: Sequence[Tap], features: Sequence[Features], rows: Examples) -> tuple[str, Seen]:
+    """The tap whose ridge head has the lowest leave-one-out loss, and what is seen there: all taps came from one pass."""
+    found: tuple[float, str, Seen] | None = None
+    for tap, read in zip(taps, features, strict=False):
+        seen = seen_at(task, read, rows)
+        loss = scored(seen, tap).score.log_loss
+        if found is None or loss < found[0]:
+            found = loss, tap.name, seen
+    assert found is not None
+    return found[1:]
 
 
 def _raced(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _network, _training
+from headstart import _cutting, _network, _training
 from headstart._linear import Head, LinearScorer, fit_temperature, probe_head
 from headstart.backbone import feature_taps
 from headstart.features import Features
@@ -32,8 +32,8 @@ class FineTune:
     (one without a share stays as it is; Lee et al. 2023), or, without a plan, at ``decay`` times the rate of the one above;
     batch norm stays in eval mode. What lies below the cut runs once, not every epoch. A held-out part of the training rows
     stops the training and chooses how far the weights go from the probe (share 0) to the tuned network (share 1; WiSE-FT,
-    Wortsman et al. 2022). Where the lens reads a lower layer, a probe there is what ships if the same rows prefer it. So a
-    probe is the floor. *Prefer it when* the probe is good but the data differs from what the
+    Wortsman et al. 2022). Where the lens reads a lower layer, a probe there ships unless the network beats it on the same rows by
+    more than one standard error: a probe is the floor. *Prefer it when* the probe is good but the data differs from what the
     network was pre-trained on, and there are at least some ten examples a class.
 
     With fewer than about four examples a class nothing can be held out; then all epochs run and the share is one half, or the
@@ -86,10 +86,10 @@ class FineTune:
                 what=f"fine-tuning {backbone.card.name}",
             )
             tuned = model.copy()
-            share, temperature, decoding, loss = self._share(model, floor, tuned, task, parts[1], lens, first)
+            share, temperature, decoding, losses = self._share(model, floor, tuned, task, parts[1], lens, first)
             model.load(_between(floor, tuned, share))
         notes = {**trained.notes(), "share": share, "views": len(views)}
-        if lens.reads[0][1] != _last_tap(task, lens) and loss >= self._read_loss(task, *parts, lens):
+        if lens.reads[0][1] != _last_tap(task, lens) and not self._better_than_read(losses, task, *parts, lens):
             return self._read(task, examples, labels, lens, {**notes, "share": 0.0, "read": lens.reads[0][1]})
         if share == 0:
             temperature, decoding = probe.temperature, probe.tune(task, examples, labels.offsets)
@@ -112,13 +112,16 @@ class FineTune:
         scorer, tuned = LinearScorer(head.weights, head.bias), head.tune(task, examples, labels.offsets)
         return Predictor(tuned, lens, self, scorer, head.temperature, notes)
 
-    def _read_loss(self, task: Any, fitted: Examples, held: Examples, lens: Lens) -> float:
-        """Held-out log-loss of the probe on the layer that the lens reads, at its best temperature, as the network has it."""
+    def _better_than_read(self, losses: np.ndarray, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
+        """Whether the network's held-out ``losses`` lie below those of a probe on the layer that the lens reads, by more than
+        one paired standard error. Both are taken at their best temperature."""
         if not len(held):
-            return -np.inf
+            return False
         head = _head(task, fitted, lens.joined(fitted))
-        scores = lens.joined(held).rows @ head.weights + head.bias
-        return float(task.losses(scores / fit_temperature(scores, task, held.targets), held.targets).mean())
+        X, _, blocks = task.rows(lens.joined(held), held)
+        scores = X @ head.weights + head.bias
+        less = task.losses(scores / fit_temperature(scores, task, held.targets), held.targets) - losses
+        return bool(less.mean() > _cutting.standard_error(less, blocks))
 
     def _saturated(self, probe: Head, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
         """Whether the probe fits its own rows far better than held-out ones (more than twice, by loss).
@@ -178,13 +181,13 @@ class FineTune:
 
     def _share(
         self, model: _network.Model, floor: Tensors, tuned: Tensors, task: Any, held: Examples, lens: Lens, first: Head
-    ) -> tuple[float, float, Any, float]:
-        """How far to go from the probe to the tuned weights, by held-out log-loss; the temperature, decoding and loss there.
+    ) -> tuple[float, float, Any, np.ndarray]:
+        """How far to go from the probe to the tuned weights, by held-out log-loss; the temperature, decoding and losses there.
 
         ``first`` is the probe that has not seen the held-out rows.
         """
         if not len(held):
-            return (0.5 if 0.5 in self.shares else self.shares[-1]), first.temperature, task, np.inf
+            return (0.5 if 0.5 in self.shares else self.shares[-1]), first.temperature, task, np.zeros(0)
         model.load(floor)
         model.set_head(first.weights, first.bias)
         blind, states, found = model.copy(), _network.states_of(lens, held, lens.cut), []
@@ -194,8 +197,8 @@ class FineTune:
             temperature = fit_temperature(scores.rows, task, held.targets)
             calm = Features(scores.rows / temperature, scores.offsets)
             found.append((float(task.losses(calm.rows, held.targets).mean()), share, temperature, calm))
-        loss, share, temperature, calm = min(found, key=lambda one: one[:2])
-        return share, temperature, task.tuned(calm, held.targets), loss
+        _, share, temperature, calm = min(found, key=lambda one: one[:2])
+        return share, temperature, task.tuned(calm, held.targets), task.losses(calm.rows, held.targets)
 
 
 def _head(task: Any, examples: Examples, found: Features) -> Head:
