@@ -44,6 +44,7 @@ def main() -> None:
     words.add_argument("data", type=Path)
     words.add_argument("more", type=Path, nargs="?")
     words.add_argument("--draws", type=int, default=5)
+    words.add_argument("--amounts", type=int, nargs="*", default=[8, 16, 64, 0], help="labels a class; 0: all")
     words.add_argument("--strategies", nargs="*", help="of the table; default all")
     words.add_argument("--judged", nargs="*", default=["plain", "nearest_mean", "linear_probe"], help="of the verdicts")
     words.add_argument("--cut", help="layer to freeze up to, instead of what locate advises")
@@ -55,7 +56,7 @@ def main() -> None:
     if asked.study == "names":
         names(asked.data, asked.more, asked)
     else:
-        amounts: Sequence[int | None] = (None,) if asked.study == "banking" else (8, 16, 64, None)
+        amounts: Sequence[int | None] = (None,) if asked.study == "banking" else [one or None for one in asked.amounts]
         documents(READ[asked.study](asked.data), amounts, asked)
 
 

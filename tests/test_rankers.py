@@ -356,3 +356,11 @@ def test_published_tables_give_the_published_static_lists(ranks):
         _, _, reached = ranks.read_table(tables / f"{name}.csv", "target", model=("model",), reached="fine_tuned_accuracy")
         pairs = zip(ranks.static_list(reached), reached, strict=True)
         assert np.mean([ranks.weighted_tau(*pair) for pair in pairs]) == pytest.approx(golden, abs=5e-4)
+
+
+@pytest.mark.parametrize(("n", "k"), [(60, 3), (201, 3), (200, 3), (100, 2), (400, 10)])
+def test_features_that_tell_nothing_know_no_answer_by_a_rounding_error(n, k):
+    names = tuple(f"class-{i:02d}" for i in range(k))
+    targets, task = np.resize(np.array(names, dtype=object), n), registry.get("tasks", "classification")(classes=names)
+    seen = Seen(Decomposition.of(np.ones((n, 5))), task, targets, np.arange(n).astype(str))
+    assert registry.get("rankers", "ridge_loo")(seen) == pytest.approx(1 / k, abs=1.5 / n)

@@ -276,20 +276,21 @@ def _safe(name: str) -> str:
 
 @dataclass(frozen=True)
 class Move:
-    """What a freeze plan says of one stage: the ``share`` of the learning rate at which it moves (0: it stays as it is).
+    """What a freeze plan says of one stage: the ``share`` of the learning rate at which it moves (0: it stays as it is; None:
+    it moves as the strategy sees fit).
 
     ``gradient`` is its relative gradient norm on rows that the head had not seen, where that was measured.
     """
 
     stage: str
-    share: float
+    share: float | None
     gradient: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Lens:
     """How items are looked at: ``reads`` (backbone, tap) pairs, the ``cut`` below which nothing moves, the ``plan`` of what
-    moves above it (empty: all of it, as the strategy sees fit), and the store.
+    moves (empty: all above the cut, as the strategy sees fit), and the store.
 
     ``Lens()`` reads nothing. ``lens.untrained()`` is the same lens with random weights: scratch is any recipe whose lens
     is untrained or empty.
@@ -303,7 +304,7 @@ class Lens:
     @property
     def still(self) -> tuple[str, ...]:
         """The stages that the plan leaves as they are."""
-        return tuple(move.stage for move in self.plan if not move.share)
+        return tuple(move.stage for move in self.plan if move.share == 0)
 
     @property
     def backbone(self) -> Backbone:

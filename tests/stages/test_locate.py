@@ -47,7 +47,7 @@ def test_the_cut_is_the_shallowest_tap_within_one_paired_error():
     losses = {}
     for tap in base.taps:
         X = base.features(problem.train.inputs, [tap.name])[tap.name].rows.astype(float)
-        raw = brute_force(X, Y)
+        raw = brute_force(X, Y) + Y.mean(axis=0) - (Y.sum(axis=0) - Y) / (len(Y) - 1)  # class shares are taken as known
         losses[tap.name] = problem.task.losses(raw / fit_temperature(raw, problem.task, targets), targets)
     profile, _ = located(problem, base)
     for one in profile.scores:
@@ -285,7 +285,7 @@ from headstart.stages.locate import locate
 from headstart.strategy import Plan
 from headstart.testing import toy_backbone, toy_problem
 profile = locate(toy_problem(n=60)[0], toy_backbone(), plan=Plan())
-assert profile.plan == () and profile.cut == "stage1" and len(profile.similarity) == 3
+assert [move.share for move in profile.plan] == [0.0, None, None] and profile.cut == "stage1" and len(profile.similarity) == 3
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

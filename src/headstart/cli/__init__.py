@@ -376,13 +376,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _layers(found: Profile) -> list[list[str]]:
     """A row a layer: its score, and what to do with it."""
-    shares = {move.stage: f"{move.share:.2f}" if move.share else "frozen" for move in found.plan}
+    shares = {move.stage: _moves(move.share) for move in found.plan}
     rows = [["tap", "depth", "width", "score", "loss", "± error", *(["rate"] if shares else []), ""]]
     for one in found.scores:
         marks = [word for word, marked in (("read", one.tap == found.read), ("cut", one.place == found.cut)) if marked]
         numbers = [f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", f"{one.log_loss:.3f}", f"{one.error:.3f}"]
         rows.append([one.tap, *numbers, *([shares.get(one.place, "-")] if shares else []), ", ".join(marks)])
     return rows
+
+
+def _moves(share: float | None) -> str:
+    return "moves" if share is None else f"{share:.2f}" if share else "frozen"
 
 
 def _plural(kind: str) -> str:

@@ -65,7 +65,8 @@ class Seen:
         own = np.stack([np.bincount(block, weights * column) for column in self.columns.T], axis=1)
         size = np.bincount(block, weights)
         others = (own.sum(axis=0) - own) / np.maximum(size.sum() - size, 1e-12)[:, None]
-        return np.asarray(found + own.sum(axis=0) / size.sum() - others[block])
+        # Rounded: where features tell nothing all classes tie, and a rounding error must not know the answer.
+        return np.round(found + own.sum(axis=0) / size.sum() - others[block], 9)
 
     @cached_property
     def labels(self) -> np.ndarray | None:

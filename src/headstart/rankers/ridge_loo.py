@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 
 def score(seen: Seen) -> float | None:
-    """The task's metric on rows left out (their whole block with them), at the best of 20 strengths.
+    """The task's metric on rows left out (their whole block with them), at the best of 20 strengths. Only the shares of the
+    classes are taken as known.
 
     *Prefer* it *when* in doubt: it is the accuracy of a real predictor on unseen rows, from one decomposition.
     """

@@ -116,14 +116,14 @@ def _freeze_plan(found: Profile) -> str:
         return ""
     rows = [
         [
-            _page.text(move.stage) + ("" if move.share else '<span class="tag">frozen</span>'),
-            _page.number(move.share, decimals=2),
+            _page.text(move.stage) + ('<span class="tag">frozen</span>' if move.share == 0 else ""),
+            "slower the deeper" if move.share is None else _page.number(move.share, decimals=2),
             _page.number(move.gradient),
         ]
         for move in found.plan
     ]
     table = _page.table(["Layer", "Share of the rate", "Relative gradient"], rows, numeric="-nn")
-    moving = sum(1 for move in found.plan if move.share)
+    moving = sum(move.share != 0 for move in found.plan)
     return _page.folded(f"What tuning moves: {moving} of {len(rows)} layers", table)
 
 

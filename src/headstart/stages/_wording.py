@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headstart.evidence import Evidence, Interval, Verdict
 
 # For each ingredient: the subject, whether it is plural, and what the other arm does without.
@@ -56,11 +58,11 @@ def reason(
     return f"The interval of the gain holds 0 and reaches beyond ±{margin:g}. {unconfirmed}"
 
 
-def tail(evidence: Evidence, *, blocks: int | None, seeds: int, scope: str) -> str:
-    """What stands behind the numbers: exam and training items, seeds, scope."""
+def tail(evidence: Evidence, sides: Sequence[str], *, blocks: int | None, seeds: int, scope: str) -> str:
+    """What stands behind the numbers of two arms: exam and training items, seeds, scope."""
     grouped = f" in {groups(blocks)}" if blocks is not None else ""
     said = [f"{len(evidence.blocks):,} exam {evidence.unit}{grouped}", f"{evidence.train_size:,} training {evidence.unit}"]
-    if seeds > 1 or not all(arm.deterministic for arm in evidence.arms):
+    if seeds > 1 or not all(arm.deterministic for arm in evidence.arms if arm.name in sides):
         said.append(f"{seeds} seed{'' if seeds == 1 else 's'}")
     said.append("training draw included" if scope == "recipes" else "these two trained models")
     if evidence.transductive:

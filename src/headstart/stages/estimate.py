@@ -18,8 +18,8 @@ from headstart.strategy import Plan
 # same one.
 SECONDS_PER_ITEM = 0.006
 TUNING = 0.8  # of the core-seconds may go into tuning
-# Times as long as the upper layers takes a whole network, of which nothing is cached. Tuning all of it is worth that: with ten
-# labels a class it won 13 points on questions and 4 to 10 on photos (``benchmarks/layers.py``).
+# Times as long as the upper layers takes a whole network, of which nothing is cached. Tuning all of it is worth that
+# (``docs/why/freeze-plan.md``).
 WHOLE = {"image": 16, "text": 4}
 # Folds, seeds and epochs of tuning, from what is best to the least that is worth anything.
 RUNGS = ((5, 3, 8), (3, 2, 8), (2, 1, 6), (1, 1, 4), (1, 1, 3))

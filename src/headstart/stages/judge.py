@@ -31,7 +31,7 @@ def judge(evidence: Evidence, choice: Choice, *, margin: float = 0.02, alpha: fl
     """*helps*, *no difference*, *hurts* or *undecided*, for the two finalists that ``choice`` named.
 
     ``margin`` is the difference that is not worth having: 0.02 of a score in [0, 1], because 0.01 would need ten thousand
-    exam items. ``alpha`` is the error of one side; an exam opened again gets less (``alpha_at``).
+    exam items. ``alpha`` is the error of one side.
     """
     challenger, incumbent = _name(choice.challenger), _name(choice.incumbent)
     if len(evidence.blocks) == 0:
@@ -64,7 +64,7 @@ def judge(evidence: Evidence, choice: Choice, *, margin: float = 0.02, alpha: fl
         advice=advice,
         details=_details(evidence, exam, full, spread, gains=gains, margin=margin, alpha=alpha),
     )
-    tail = words.tail(evidence, blocks=exam.blocks, seeds=exam.seeds, scope=verdict.scope)
+    tail = words.tail(evidence, (challenger, incumbent), blocks=exam.blocks, seeds=exam.seeds, scope=verdict.scope)
     return replace(verdict, sentence=words.sentence(verdict, tail=tail, level=words.level(alpha), why=too_small))
 
 
@@ -90,16 +90,19 @@ def undecided_without(choice: Choice, reason: str, *, margin: float = 0.02) -> V
     )
 
 
-def judge_layers(evidence: Evidence, choice: Choice, arms: Sequence[Recipe], *, margin: float = 0.02) -> tuple[Verdict, ...]:
+def judge_layers(
+    evidence: Evidence, choice: Choice, arms: Sequence[Recipe], *, margin: float = 0.02, alpha: float = 0.025
+) -> tuple[Verdict, ...]:
     """The verdict had each of ``arms`` been the challenger: one base, read at other layers, the last arm at its last.
 
-    They say what the layer is worth, and ship nothing. An arm that could not be fitted has none.
+    They say what the layer is worth, and ship nothing. ``alpha``, the error of one side, is shared out among them (Bonferroni).
+    An arm that could not be fitted has none.
     """
     found = []
     for arm in arms:
         if not len(evidence.of(arm.name)):
             continue
-        verdict = judge(evidence, replace(choice, challenger=arm), margin=margin)
+        verdict = judge(evidence, replace(choice, challenger=arm), margin=margin, alpha=alpha / len(arms))
         where = f"Read at {arm.lens.reads[0][1]}{', the last layer' if arm is arms[-1] else ''}"
         told = f"{where}: {verdict.sentence[:1].lower()}{verdict.sentence[1:]}"
         found.append(replace(verdict, sentence=told, ships="", advice=""))

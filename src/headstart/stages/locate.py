@@ -49,10 +49,10 @@ def locate(
     best = int(np.argmin([layer.score.log_loss for layer in layers]))
     shallowest = next(i for i, layer in enumerate(layers) if as_good(layer, layers[best]))
     cut = _something_above([tap.place for tap in taps], [tap.resumable for tap in taps], shallowest)
-    moves: tuple[Move, ...] = ()
+    moves = _above(taps, cut) if found.trainable else ()
     if found.trainable and plan.tuned_epochs and plan.whole:
         cut, last = None, feature_taps(found, task.unit)[-1].name
-        moves = _moves(relative_gradients(task, Lens(((found, last),), store=store), rows))
+        moves = _by_gradient(relative_gradients(task, Lens(((found, last),), store=store), rows))
     reason = _reason(task, found, layers[best].score, layers[shallowest].score, cut, moves)
     emit("stage", f"{found.card.name}: {reason}", backbone=found.card.name)
     alike = np.round(linear_cka([layer.some for layer in layers]), 4)
@@ -97,8 +97,15 @@ def _that_fit(backbone: Backbone, unit: str, wanted: int) -> tuple[tuple[Tap, ..
     return kept, most
 
 
-def _moves(gradients: Mapping[str, float]) -> tuple[Move, ...]:
-    """The freeze plan: every stage moves at its gradient's share of the largest one."""
+def _above(taps: Sequence[Tap], cut: str | None) -> tuple[Move, ...]:
+    """The freeze plan of a cut: up to it nothing moves, above it everything does."""
+    places = [tap.place for tap in taps]
+    frozen = places.index(cut) + 1 if cut is not None else 0
+    return tuple(Move(place, 0.0 if at < frozen else None) for at, place in enumerate(places))
+
+
+def _by_gradient(gradients: Mapping[str, float]) -> tuple[Move, ...]:
+    """The freeze plan of the whole network: every stage moves at its gradient's share of the largest one."""
     largest = max(gradients.values(), default=0.0)
     if not largest > 0:
         return ()
@@ -116,11 +123,12 @@ def _reason(
     if not backbone.trainable:
         return reason + "It can be read, not tuned."
     if cut:
-        return reason + f"Layers up to '{cut}' stay frozen."
-    if len(moves) < 2:
+        return reason + f"Layers up to '{cut}' stay frozen; those above it can be tuned."
+    pulled = {move.stage: move.share for move in moves if move.share is not None}
+    if len(pulled) < 2:
         return reason + "Tuning starts at the input."
-    most, least = (choose(moves, key=lambda move: move.share) for choose in (max, min))
+    most, least = max(pulled, key=pulled.__getitem__), min(pulled, key=pulled.__getitem__)
     return reason + (
         "There is time to tune the whole network: each layer moves as far as unseen rows pull at it, "
-        f"'{most.stage}' at the full rate, '{least.stage}' at {least.share:.2f} of it."
+        f"'{most}' at the full rate, '{least}' at {pulled[least]:.2f} of it."
     )

@@ -36,8 +36,8 @@ class FineTune:
     more than one standard error: a probe is the floor. *Prefer it when* the probe is good but the data differs from what the
     network was pre-trained on, and there are at least some ten examples a class.
 
-    With fewer than about four examples a class nothing can be held out; then all epochs run and the share is one half, or the
-    probe ships where the lens reads a lower layer.
+    With fewer than about four examples a class nothing can be held out; then all epochs run and the share is one half;
+    where the lens reads a lower layer, the probe there ships and nothing is tuned.
     """
 
     epochs: int = 8
@@ -62,8 +62,11 @@ class FineTune:
         task, backbone = problem.task, lens.backbone
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
+        labels, lower = _training.Labels.of(task, examples), lens.reads[0][1] != _last_tap(task, lens)
+        if lower and not len(held):  # nothing could show that a network is better
+            return self._read(task, examples, labels, lens, {"read": lens.reads[0][1]})
         views = _network.views_of(backbone, min(self.views, plan.views))
-        probe, labels = self._probe(task, examples, lens), _training.Labels.of(task, examples)
+        probe = self._probe(task, examples, lens)
         with _network.contained(plan.threads):
             network = backbone.network(seed=seed, unit=task.unit)
             model = _network.Model.of(network, task.width, cut=lens.cut, statistics=False, still=lens.still)
@@ -79,7 +82,7 @@ class FineTune:
                 task=task,
                 rows=rows,
                 held=held,
-                groups=self._groups(model, {move.stage: move.share for move in lens.plan}),
+                groups=self._groups(model, {move.stage: move.share for move in lens.plan if move.share is not None}),
                 schedule=self._schedule(plan, len(rows)),
                 seed=seed,
                 counts=np.diff(labels.offsets),
@@ -89,7 +92,7 @@ class FineTune:
             share, temperature, decoding, losses = self._share(model, floor, tuned, task, parts[1], lens, first)
             model.load(_between(floor, tuned, share))
         notes = {**trained.notes(), "share": share, "views": len(views)}
-        if lens.reads[0][1] != _last_tap(task, lens) and not self._better_than_read(losses, task, *parts, lens):
+        if lower and not self._better_than_read(losses, task, *parts, lens):
             return self._read(task, examples, labels, lens, {**notes, "share": 0.0, "read": lens.reads[0][1]})
         if share == 0:
             temperature, decoding = probe.temperature, probe.tune(task, examples, labels.offsets)
@@ -115,8 +118,6 @@ class FineTune:
     def _better_than_read(self, losses: np.ndarray, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
         """Whether the network's held-out ``losses`` lie below those of a probe on the layer that the lens reads, by more than
         one paired standard error. Both are taken at their best temperature."""
-        if not len(held):
-            return False
         head = _head(task, fitted, lens.joined(fitted))
         X, _, blocks = task.rows(lens.joined(held), held)
         scores = X @ head.weights + head.bias
