@@ -53,9 +53,8 @@ def cost(problem: Problem, bases: list[Backbone]) -> FeatureStore:
         store.features(one_base, rows, [last])
     heads = seconds(lambda: rank(problem, bases, store=store))
     print(f"{len(rows)} texts; one pass {one:.0f} s; all layers of one model: {every / one:.2f} × a pass for the last alone")
-    print(
-        f"ranking {len(bases)} models on {Plan().rank_rows} rows: {ranked / one:.2f} × one full pass, heads {heads / one:.2f} of it"
-    )
+    told = f"{ranked / one:.2f} × one full pass, heads {heads / one:.2f} of it"
+    print(f"ranking {len(bases)} models on {Plan().rank_rows} rows: {told}")
     return store
 
 

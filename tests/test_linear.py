@@ -181,3 +181,14 @@ def test_a_block_of_more_rows_than_columns_is_left_out_exactly():
     part = hat[:40, :40]
     expected = Y[:40] - np.linalg.solve(np.eye(40) - part, (Y - hat @ Y)[:40])
     assert np.allclose(left[:40], expected)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e-2, 1e2])
+def test_a_probe_does_not_depend_on_the_unit_of_its_features(unit):
+    rng = np.random.default_rng(0)
+    names = np.array([f"class-{i:02d}" for i in range(40)], dtype=object)
+    task, targets = Classification(classes=tuple(names)), np.repeat(names, 4)
+    X = np.repeat(rng.normal(size=(40, 64)), 4, axis=0) + 0.7 * rng.normal(size=(160, 64))
+    one, other = probe_head(X, task, targets), probe_head(unit * X, task, targets)
+    assert one.strength == other.strength
+    np.testing.assert_allclose(unit * X @ other.weights + other.bias, X @ one.weights + one.bias, atol=1e-2)

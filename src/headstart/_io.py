@@ -38,7 +38,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         raise RunError(
             f"Cannot write {path}: {error.strerror or error}. "
-            "A folder that can be written, on a disk with room, is needed. Choose another with --out."
+            "A folder that can be written, on a disk with room, is needed. Choose another: with --out, or HEADSTART_CACHE for "
+            "the cache."
         ) from error
     finally:
         if temporary:

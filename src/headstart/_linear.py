@@ -201,12 +201,14 @@ def probe_head(
         strength, left_out = found.select(Y, blocks=blocks)
         return Head(*found.coefficients(Y, strength), 1.0, float(strength), np.arange(len(X)), left_out)
     root = np.sqrt(found.weights)[:, None]
-    reduced = found.U * (np.sqrt(found.s2) / root)  # a rotation of the matrix: the same fits, in r columns
+    # A rotation of the matrix: the same fits, in r columns. Rows of length 1, or L-BFGS calls quiet features solved at once.
+    size = max(float(np.sqrt((found.weights @ found.matrix**2).sum() / len(X))), 1e-300)
+    reduced = found.U * (np.sqrt(found.s2) / (size * root))
     strength, rows, scores = _select_logistic(reduced, Y, found.weights, task, targets, blocks)
     temperature = fit_temperature(scores, task, targets[rows])
     start = np.zeros((reduced.shape[1], Y.shape[1])), _log_prior(Y, found.weights, task)
     solution, bias = logistic(reduced, Y, strength, weights=found.weights, link=task.link, start=start)
-    raw = (found.matrix * root).T @ ((found.U / np.sqrt(found.s2)) @ solution)
+    raw = (found.matrix * root).T @ ((found.U / np.sqrt(found.s2)) @ solution) / size
     return Head(raw, bias - found.mean @ raw, temperature, strength, rows, scores)
 
 
@@ -288,7 +290,9 @@ def _select_logistic(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """The strength with the best out-of-fold log-loss; the rows that were used, and their out-of-fold scores at it.
 
-    The walk ends when two strengths in a row are worse than the best: weaker ones take longest and only overfit more.
+    The walk ends when two strengths in a row are worse than the best by more than 1 %: weaker ones take longest and only
+    overfit more. It does not end while the strongest is still the best: with many classes of few rows, the first steps from
+    nothing look a little worse than nothing.
     """
     rows = some_blocks(Y, blocks, task.link, most=MOST)
     X, Y, weights, targets, blocks = (part[rows] for part in (X, Y, weights, targets, blocks))
@@ -305,7 +309,8 @@ def _select_logistic(
             )
             scores[left] = X[left] @ starts[k][0] + starts[k][1]
         tried.append((float(weights @ task.losses(scores, targets)), float(lam), scores))
-        if len(tried) > 2 and min(one[0] for one in tried[-2:]) > min(one[0] for one in tried):
+        best = min(one[0] for one in tried)
+        if best < tried[0][0] and min(one[0] for one in tried[-2:]) > 1.01 * best:
             break
     _, strength, scores = min(tried, key=lambda one: one[0])
     return strength, rows, scores

@@ -364,7 +364,10 @@ class Lens:
 
 @dataclass(frozen=True)
 class TapScore:
-    """How well a head on one tap predicts rows it has not seen: exact leave-one-out score and log-loss, with error."""
+    """How well a head on one tap predicts rows it has not seen: exact leave-one-out score and log-loss.
+
+    ``error`` is one standard error of the loss, ``score_error`` one of the score (by bootstrap; None in old records).
+    """
 
     tap: str
     depth: float
@@ -372,6 +375,7 @@ class TapScore:
     score: float
     log_loss: float
     error: float
+    score_error: float | None = None
 
     @property
     def place(self) -> str:

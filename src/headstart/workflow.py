@@ -65,11 +65,10 @@ def transfer(
     with listen(on_event), listen(run.hear):
         if given is None and exam is not None:
             emit("data", f"There is no test part: {len(exam)} of the labelled items are held out as the exam.")
-        bases = resolve(problem.kind, backbones, unit=problem.task.unit)
+        bases, absent = resolve(problem.kind, backbones, unit=problem.task.unit)
         plan = run.once("plan", estimate, problem, budget)
-        ranking = run.once(
-            "ranking", rank, problem, bases, store=run.store, plan=plan, limits=limits, history=History.here()
-        )
+        look = {"store": run.store, "plan": plan, "limits": limits, "history": History.here(), "absent": absent}
+        ranking = run.once("ranking", rank, problem, bases, **look)
         lens = Lens(store=run.store)
         if ranking.best:
             base = next(base for base in bases if base.card.name == ranking.best)

@@ -66,6 +66,8 @@ def test_the_right_layer_helps_and_the_last_one_hurts(finished):
     assert (last.outcome, last.challenger) == ("hurts", "linear_probe on toy_forgets at stage3")
     assert last.incumbent == verdict.incumbent
     assert last.sentence.startswith("Read at stage3, the last layer: transfer hurts: linear_probe on toy_forgets at stage3")
+    between = run.evidence.score(last.challenger), run.evidence.score(verdict.challenger)
+    assert f"Reading at stage2 instead is worth {between[1] - between[0]:.3f} (95 % interval " in last.sentence
     assert verdict.ships == "linear_probe on toy_forgets"
     assert last.ships == ""
 

@@ -300,7 +300,7 @@ def test_with_time_for_the_whole_network_every_stage_moves_by_its_gradient():
         stage: pytest.approx(pull / max(found.values()), abs=1e-3) for stage, pull in found.items()
     }
     strongest = max(found, key=found.get)
-    assert f"'{strongest}' at the full rate" in profile.reason
+    assert f"'{strongest}' at the full one" in profile.reason
     assert profile.lens().plan == profile.plan
 
 
@@ -367,7 +367,7 @@ def test_the_table_says_what_to_read_and_how_fast_each_layer_moves():
     problem, _ = toy_problem(n=150, noise=0.2)
     whole, _ = located(problem, toy_backbone(), tuned_epochs=4, whole=True)
     rows = {row[0]: row for row in cli._layers(whole)}
-    assert "rate" in rows["tap"]
+    assert "tuning" in rows["layer"]
     for move in whole.plan:
         assert f"{move.share:.2f}" in rows[move.stage]
     assert [name for name, row in rows.items() if row[-1] == "read"] == [whole.read]

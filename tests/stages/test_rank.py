@@ -1,6 +1,7 @@
 """The ranking: who leads, who cannot be told apart, what was known before, what it may cost, and the race."""
 
 import json
+import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,8 +17,10 @@ from headstart.cli._data import limits_of
 from headstart.errors import MissingExtra, NotAdmissible, ProblemError, UnknownName
 from headstart.evidence import Candidate, LeftOut, Ranking, Rung
 from headstart.features import Features, FeatureStore
+from headstart.problem import Exam, Examples, Items
 from headstart.registry import get
-from headstart.stages import _rivals
+from headstart.stages import _history, _limits, _memory, _rivals
+from headstart.stages import race as racing
 from headstart.stages._history import History
 from headstart.stages.estimate import estimate
 from headstart.stages.race import race
@@ -72,6 +75,28 @@ def answers(hits):
     return _rivals.Answers(table, np.arange(len(hits)).astype(str))
 
 
+def another(seed, n=60):
+    """A toy problem with class names of its own, and its exam: to the log, the toy problems of one name are the same one."""
+    problem, exam = toy_problem(n=n, seed=seed)
+    task = replace(problem.task, classes=tuple(f"{name}-{seed}" for name in problem.task.classes))
+    items = problem.train.items
+    items = replace(items, targets=np.array([f"{name}-{seed}" for name in items.targets], dtype=object))
+    return replace(problem, task=task, train=replace(problem.train, items=items)), Exam(replace(exam.examples, items=items))
+
+
+def log_of(path, *lines):
+    """A log in which each of ``lines`` has the places on a problem of its own."""
+    path.write_text(
+        "\n".join(
+            json.dumps(
+                {"format": 1, "data": [f"d{i}"], "unit": "item", "places": {base.fingerprint[:16]: at for base, at in line}}
+            )
+            for i, line in enumerate(lines)
+        )
+    )
+    return History(path)
+
+
 TASK = get("tasks", "classification")(classes=("no", "yes"))
 
 
@@ -122,6 +147,16 @@ def test_all_right_is_no_certainty():
     assert only.interval.low == pytest.approx(20 / (20 + 1.96**2))  # Wilson's
 
 
+def test_few_blocks_tell_nobody_apart():
+    bases = [named("good"), named("poor", useful=False)]
+    few = rank(toy_problem(n=120, block=30)[0], bases)
+    assert all(one.tied for one in few.candidates)
+    assert "; 4 blocks are too few to tell the others apart from it" in few.conclusion
+    enough = rank(toy_problem(n=120, block=20)[0], bases)
+    assert [one.tied for one in enough.candidates] == [True, False]
+    assert "every other is clearly behind" in enough.conclusion
+
+
 def test_identical_candidates_are_tied_and_said_to_be():
     problem, _ = toy_problem(n=90)
     found, events = heard(lambda: rank(problem, [named("a"), named("b"), named("poor", useful=False)]))
@@ -156,6 +191,16 @@ def test_the_prior_decides_only_what_the_rows_cannot():
     assert leader(None, 0.8, 0.9) == "a"  # of a there is nothing to compare with
 
 
+def test_a_model_of_which_nothing_is_known_does_not_beat_known_ones():
+    found = [
+        candidate("new"),
+        candidate("worse", past=0.4, problems=3),
+        candidate("better", past=0.3, problems=3),
+    ]
+    same = [answers([1] * 30 + [0] * 10)] * 3
+    assert [one.backbone for one in _rivals.ordered(found, same, TASK)] == ["better", "worse", "new"]
+
+
 def test_the_log_wins_where_it_knows_enough_other_problems():
     known = [candidate("a", prior=0.9, past=0.8, problems=3), candidate("b", prior=0.8, past=0.1, problems=5)]
     assert _rivals.static_best(known) == ("b", "log")
@@ -169,6 +214,7 @@ def test_the_priors_choice_is_always_on_the_shortlist():
     assert _rivals.shortlist(ranked, "d", size=2) == ("a", "d")
     assert _rivals.shortlist(ranked, "a", size=2) == ("a", "b")
     assert _rivals.shortlist(ranked, None, size=3) == ("a", "b", "c")
+    assert _rivals.shortlist(ranked, "d", size=1) == ("a", "d")  # beside the leader, whatever the size
 
 
 def test_the_log_speaks_of_other_problems_only(tmp_path):
@@ -177,19 +223,74 @@ def test_the_log_speaks_of_other_problems_only(tmp_path):
         [named("good", prior=0.1), named("poor", useful=False, prior=0.9)],
     )
     for seed in range(3):
-        problem, _ = toy_problem(n=60, seed=seed)
+        problem, _ = another(seed)
         found = rank(problem, bases, history=history)
         assert (found.static_best, found.static_from) == ("poor", "card")
-    again, _ = toy_problem(n=60, seed=2)
+    again, _ = another(2)
     assert rank(again, bases, history=history).static_from == "card"  # its own line says nothing of it
-    grown, _ = toy_problem(n=60, seed=2)
+    grown, _ = another(2)
     assert rank(replace(grown, train=grown.train.take(np.arange(50))), bases, history=history).static_from == "card"
-    new, _ = toy_problem(n=60, seed=9)
+    new, _ = another(9)
     found = rank(new, bases, history=history)
     assert (found.static_best, found.static_from) == ("good", "log")
     assert {one.backbone: (one.past, one.past_problems) for one in found.candidates} == {"good": (0, 3), "poor": (1, 3)}
     assert "places on other problems alone would have chosen the same" in found.conclusion
     assert untimed(rank(new, bases, history=history)) == untimed(found)  # the same log, the same ranking
+
+
+def test_a_small_sample_and_other_rows_of_the_same_classes_are_the_same_problem():
+    problem, _ = toy_problem(n=1850)  # 2000 items, with the exam
+    items, draw = problem.train.items, np.random.default_rng(0)
+    renamed = replace(problem.task, classes=("x", "y", "z"))
+    for _ in range(20):
+        some = draw.permutation(2000)[:100]
+        sample = Items("numbers", [items.inputs[i] for i in some], ("",) * 100, tuple(items.fingerprints[i] for i in some))
+        part = replace(problem, task=renamed, train=Examples.of(sample))
+        assert _history._sketch(problem) & _history._sketch(part)
+    assert _history._sketch(problem) & _history._sketch(toy_problem(seed=1)[0])
+    assert not _history._sketch(another(0)[0]) & _history._sketch(another(1)[0])
+    numbers = [toy_problem(task="regression", seed=seed)[0] for seed in range(2)]
+    assert not _history._sketch(numbers[0]) & _history._sketch(numbers[1])  # no classes, so their rows decide
+
+
+def test_models_are_compared_on_problems_that_all_have_places_for(tmp_path):
+    problem, _ = toy_problem(n=60)
+    good, poor, new = bases = [named("good"), named("poor", useful=False), named("new", seed=4)]
+    found = [candidate(base.card.name) for base in bases]
+
+    def past(*lines):
+        told = log_of(tmp_path / "rankings.jsonl", *lines).informed(found, bases, problem)
+        return [(one.past, one.past_problems) for one in told]
+
+    both = [[(good, 0.0), (poor, 1.0)]] * 3
+    assert past(*both, [(poor, 0.0)], [(poor, 0.0), (new, 1.0)]) == [(0, 3), (1, 3), (None, 0)]
+    assert past(*both[:2], [(poor, 0.0)], [(good, 1.0)]) == [(None, 0)] * 3
+
+
+def test_of_one_problem_the_line_with_most_places_counts_then_the_latest(tmp_path):
+    history, (problem, _) = History(tmp_path / "rankings.jsonl"), toy_problem(n=60)
+    bases = [named("good"), named("poor", useful=False), named("third", useful=False, seed=3)]
+    rank(problem, bases, history=history)
+    rank(problem, bases[:2], history=history)
+    assert [len(line["places"]) for line in history._problems()] == [3]
+    other, (line,) = named("other"), history._problems()
+    with history.path.open("a") as log:
+        log.write(json.dumps({**line, "places": {**line["places"], other.fingerprint[:16]: 0.5}}) + "\n")
+    assert len(history._lines()) == 3
+    assert history._problems()[0]["places"][other.fingerprint[:16]] == 0.5
+
+
+def test_only_the_usual_panel_is_logged(tmp_path):
+    history, (problem, _) = History(tmp_path / "rankings.jsonl"), toy_problem(n=60)
+    rank(problem, [named("good"), named("poor", useful=False)], history=history, rankers=["nearest"])
+    assert history._lines() == []
+
+
+def test_empty_lines_do_not_count_among_the_latest(tmp_path, monkeypatch):
+    monkeypatch.setattr(_history, "MOST", 3)
+    history = log_of(tmp_path / "rankings.jsonl", *[[(named("a"), 0.0)]] * 5)
+    history.path.write_text(history.path.read_text().replace("\n", "\n\n\n"))
+    assert [line["data"] for line in history._lines()] == [["d2"], ["d3"], ["d4"]]
 
 
 def test_the_log_does_not_grow_by_saying_the_same_again(tmp_path):
@@ -215,8 +316,10 @@ def test_damaged_lines_of_the_log_are_passed_over(tmp_path):
         '{"format": 9}',
     ]
     history.path.write_text("\n".join([*odd, whole.replace(": 1.0", ": 7.0"), whole, whole[:40]]))
-    new, _ = toy_problem(n=60, seed=5)
-    assert {one.past_problems for one in rank(new, bases, history=history).candidates} == {1}
+    assert len(history._lines()) == 1
+    new, _ = another(5)
+    assert rank(new, bases, history=history).best == "good"
+    assert len(history._lines()) == 2
 
 
 def test_a_log_that_cannot_be_written_is_a_warning(tmp_path):
@@ -260,6 +363,44 @@ def test_a_slow_model_is_known_before_it_has_read_much():
     assert sum(slow.read) <= 40
     assert sum(fast.read) == found.rows
     assert found.candidates[0].whole < 0.6
+
+
+def test_a_limit_of_time_holds_in_every_call_on_a_store():
+    problem, _ = toy_problem(n=300)
+    slow, fast, store = named("slow", slow=0.004), named("fast", seed=1), FeatureStore()
+    options = {"store": store, "plan": Plan(rank_rows=100)}
+    for _ in range(2):
+        found = rank(problem, [slow, fast], limits=Limits(seconds=0.6), **options)
+        assert [one.backbone for one in found.left_out] == ["slow"]
+    assert len(rank(problem, [slow, fast], **options).candidates) == 2  # now the store has all rows of a ranking
+    found = rank(problem, [slow, fast], limits=Limits(seconds=0.6), **options)
+    assert [one.backbone for one in found.left_out] == ["slow"]
+
+
+def test_memory_counts_words_not_texts():
+    @dataclass(frozen=True, eq=False)
+    class OfWords(Named):
+        @property
+        def taps(self):
+            return (Tap("stage3", 1.0, 16, unit="word"),)
+
+    words = Items("numbers", [["w"] * 50] * 10, ("",) * 10, tuple(map(str, range(10))))
+    task = replace(TASK, classes=("no", "yes"))
+    problem = replace(toy_problem(n=60)[0], train=Examples.of(words), task=get("tasks", "token_labels")(task.classes))
+    base = OfWords(True, True, "numbers", 16, 0, {"name": "words", "weights_bytes": 0}, [])
+    assert _limits.excess(base, problem, Limits(memory=100_000)).factor == pytest.approx(16 * 500 * 16 / 100_000)
+    assert _limits.excess(base, problem, Limits(memory=200_000)) is None
+
+
+def test_memory_that_the_container_uses_is_not_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(_memory, "CONTAINER", tmp_path)
+    free = _memory.available_memory()
+    stat = "anon 700\ninactive_anon 90\ninactive_file 100\nactive_file 50\n"
+    for name, text in {"memory.max": "1000\n", "memory.current": "900\n", "memory.stat": stat}.items():
+        (tmp_path / name).write_text(text)
+    assert _memory.available_memory() == 250
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _memory.available_memory() == pytest.approx(free, rel=0.5)
 
 
 def test_a_full_pass_is_extrapolated_from_the_rows_read():
@@ -320,6 +461,18 @@ def test_the_budget_decides_whether_there_is_a_race():
     assert racers[-1] == 8
 
 
+def test_a_ranking_with_a_budget_races_or_says_what_it_would_need():
+    photos = Items("image", ["x"] * 3000, ("",) * 3000, tuple(map(str, range(3000))))
+    problem = replace(toy_problem(n=60)[0], train=Examples.of(photos))
+    assert estimate(problem, 600).shortlist == 0
+    assert estimate(problem, 600, ranking=True).shortlist >= 2
+    plan, (event,) = heard(lambda: estimate(problem, 60, ranking=True))
+    assert plan.shortlist == 0
+    needed = re.fullmatch(r"There is no race: 60 s are too few to tune two models. About (\d+) s would do.", event.message)
+    assert estimate(problem, int(needed[1]), ranking=True).shortlist == 2
+    assert estimate(problem, int(needed[1]) - 1, ranking=True).shortlist == 0
+
+
 def test_the_race_is_won_by_the_model_that_tunes_best():
     problem, _ = toy_problem(n=80)
     bases = [named("poor", useful=False), named("good"), named("worse", useful=False, seed=4)]
@@ -339,8 +492,58 @@ def test_the_race_decides_who_leads(monkeypatch):
     found = rank(problem, bases, plan=Plan(shortlist=2))
     assert found.best == "b"
     assert {one.backbone: one.raced for one in found.candidates} == {**rungs, "poor": ()}
-    assert "b wins the race of 2" in found.conclusion
+    b, a, _ = found.candidates
+    assert (b.behind, a.behind.value, a.note) == (None, 0, "Answers every row as b does.")
+    assert [one.tied for one in found.candidates] == [True, True, False]
+    assert found.conclusion == (
+        f"b wins the race of 2; its leave-one-out accuracy is {b.interval.value:.3f} on 120 rows; "
+        "a (behind by 0.000, 0.000 to 0.000) cannot be told apart from it."
+    )
     assert Ranking.from_dict(_io.plain(found)) == found
+
+
+def test_the_winner_of_a_race_may_be_behind_on_the_rows():
+    hits = np.random.default_rng(1).random(400) < 0.8
+    near, far = hits.copy(), hits.copy()
+    near[:3] = ~near[:3]
+    far[hits.nonzero()[0][:80]] = False
+    rung = (Rung(2, 0.9, 0.1),)
+    found = [replace(candidate(name, rank=i), raced=rung) for i, name in enumerate(("best", "near", "far"))]
+    tables = [answers(hits), answers(near), answers(far)]
+
+    def told(first):
+        ranked = tuple(_rivals.ordered(found, tables, TASK, first=first))
+        return _rivals.conclusion(Ranking(ranked, 400, metric="accuracy"), "rows", blocks=400), ranked
+
+    sentence, (_, best, near) = told("far")
+    assert sentence == (
+        f"far wins the race of 3; its leave-one-out accuracy is {np.mean(far):.3f} on 400 rows; on these rows alone "
+        f"best (ahead by 0.200, {-best.behind.high:.3f} to {-best.behind.low:.3f}), "
+        f"near (ahead by {-near.behind.value:.3f}, {-near.behind.high:.3f} to {-near.behind.low:.3f}) are clearly ahead of it."
+    )
+    assert 0 < -best.behind.high < 0.2 < -best.behind.low
+    assert "; best (" in told("near")[0]
+    assert told("near")[0].endswith("cannot be told apart from it.")
+
+
+def test_the_race_looks_at_held_rows_only_to_score(monkeypatch):
+    problem, _ = toy_problem(task="regression", n=80)
+    inner, looked = racing._inner(problem, Plan(), 0), []
+    assert (inner.task.mean, inner.task.scale) == (inner.train.targets.mean(), inner.train.targets.std())
+    assert inner.task.mean != problem.task.mean
+    locate = racing.locate
+
+    def spied(problem, base, **options):
+        looked.append(problem)
+        return locate(problem, base, **options)
+
+    monkeypatch.setattr(racing, "locate", spied)
+    race(problem, [named("good"), named("poor", useful=False)], plan=Plan(threads=1))
+    assert len(looked) == 2
+    for seen in looked:
+        assert seen.valid is None
+        assert set(seen.train.fingerprints) == set(inner.train.fingerprints)
+        assert not set(seen.train.fingerprints) & set(inner.valid.fingerprints)
 
 
 def test_no_race_where_the_rows_decide(monkeypatch):
@@ -414,6 +617,32 @@ def test_a_model_whose_package_is_missing_is_left_out_unless_it_is_the_only_one(
     assert any(event.kind == "warning" and "headstart fetch absent" in event.message for event in events)
     with pytest.raises(MissingExtra, match="headstart fetch absent"):
         rank(problem, ["absent"])
+    monkeypatch.setattr("headstart.stages.rank.suitable", lambda kind: ["absent"])
+    found = rank(problem)  # nobody named it
+    assert ([one.backbone for one in found.left_out], found.reason) == (
+        ["absent"],
+        "No pre-trained model for numbers can be opened here.",
+    )
+    assert _ranking.lines(found)[0].startswith("left out: absent: The weights of 'absent' are not installed")
+
+
+def test_transfer_names_models_that_cannot_be_opened(tmp_path, monkeypatch):
+    find = sources.find
+
+    def without(name):
+        if name == "absent":
+            raise MissingExtra("The weights of 'absent' are not installed.")
+        return find(name)
+
+    monkeypatch.setattr(sources, "find", without)
+    problem, exam = toy_problem(n=60)
+    options = {"exam": exam, "budget": 60, "strategies": ["plain"]}
+    run = transfer(problem, out=tmp_path / "some", backbones=["absent", named("good")], **options)
+    assert run.ranking.best == "good"
+    assert [one.backbone for one in run.ranking.left_out] == ["absent"]
+    monkeypatch.setattr("headstart.stages.rank.suitable", lambda kind: ["absent"])
+    run = transfer(problem, out=tmp_path / "none", **options)
+    assert [one.backbone for one in run.ranking.left_out] == ["absent"]
 
 
 def test_constant_features_rank_last_with_finite_scores():
@@ -498,6 +727,15 @@ def test_limits_on_the_command_line_read_as_they_are_written():
             limits_of(odd, None, None)
 
 
+def test_the_command_gives_the_race_the_budget(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("headstart.stages.estimate.estimate", lambda problem, seconds, **how: asked.update(how, at=seconds))
+    problem, _ = toy_problem(n=30)
+    np.savez(tmp_path / "rows.npz", X=np.array(problem.train.inputs), y=problem.train.targets.astype(str))
+    _ranking.rank(str(tmp_path / "rows.npz"), budget="10m", as_json=True)
+    assert asked == {"at": 600, "ranking": True}
+
+
 def test_the_table_marks_the_group_and_names_who_was_left_out():
     problem, _ = toy_problem(n=90)
     bases = [named("a", prior=0.9), named("b"), named("poor", useful=False), named("large", parameters=10**9)]
@@ -514,8 +752,8 @@ def test_transfer_keeps_what_the_ranking_knew(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     bases = [named("good", prior=0.1), named("poor", useful=False, prior=0.9), named("large", parameters=10**9)]
     for seed in range(3):
-        rank(toy_problem(n=60, seed=seed)[0], bases[:2], history=History.here())
-    problem, exam = toy_problem(n=60, seed=7)
+        rank(another(seed)[0], bases[:2], history=History.here())
+    problem, exam = another(7)
     options = {"exam": exam, "backbones": bases, "limits": Limits(parameters=1e6), "strategies": ["plain", "nearest_mean"]}
     run = transfer(problem, out=tmp_path / "run", budget=60, **options)
     kept = _io.read_json(run.folder / "ranking.json")

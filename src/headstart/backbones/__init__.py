@@ -42,7 +42,7 @@ class Listing:
 def known(kind: str | None = None) -> tuple[Listing, ...]:
     """Every listed backbone for ``kind`` of input (None: for any), those that the user added last."""
     found = [one for source in registry.names("backbones") for one in registry.get("backbones", source).suitable(kind)]
-    added = [_listing(one) for one in _catalogue.entries() if kind in (None, one.card.kind)]
+    added = [_listing(one) for one in _catalogue.readable() if kind in (None, one.card.kind)]
     return (*found, *(one for one in added if one.name not in {other.name for other in found}))
 
 

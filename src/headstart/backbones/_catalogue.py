@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from headstart import _io
+from headstart._events import emit
 from headstart.backbone import Card
 from headstart.errors import RunError, UnknownName
 
@@ -31,7 +32,7 @@ class Entry:
     def absent(self) -> str:
         """What brings it here; "" if it is here. The network is not asked."""
         if self.place:
-            return "" if Path(self.place).exists() else f"headstart remove {self.name} (or put {self.place} back)"
+            return "" if Path(self.place).exists() else f"{self.place} is gone: put it back, or headstart remove {self.name}"
         source, _, rest = self.name.partition(":")
         if source != "transformers":
             return ""  # another package's source: only opening it would tell
@@ -62,12 +63,21 @@ def entries() -> tuple[Entry, ...]:
             Entry(str(one["name"]), str(one["place"]), Card(**{**one["card"], "items": frozenset()}))
             for one in record["backbones"]
         )
-    except RunError as error:
-        raise RunError(f"{error} It lists the backbones that you added.") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (RunError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, RunError) and "format" in str(error):
+            raise
         raise RunError(
-            f"{place}, the list of backbones that you added, is damaged: {error!r}. Repair it, or delete it and add them again."
+            f"{place}, the list of backbones that you added, is damaged. Repair it, or delete it and add them again."
         ) from error
+
+
+def readable() -> tuple[Entry, ...]:
+    """The same for those who only look: a list that cannot be read is told, and stops nobody."""
+    try:
+        return entries()
+    except RunError as error:
+        emit("warning", f"The backbones that you added take no part. {error}")
+        return ()
 
 
 def put(name: str, card: Card) -> Entry:

@@ -37,7 +37,7 @@ class Own:
         if not (folder / CARD).is_file():
             raise MissingExtra(
                 f"There is no backbone in '{folder}': a folder with {CARD} and {WEIGHTS} is needed. "
-                "Such a folder is made by saving a fine-tuned predictor as a backbone."
+                "Such a folder is what headstart.backbones.own.save_backbone writes."
             )
         record = _io.read_json(folder / CARD)
         try:

@@ -135,7 +135,7 @@ app.command()(_ranking.rank)
 @app.command()
 def locate(
     path: Data,
-    backbone: Annotated[str, typer.Option(help="Pre-trained model whose layers are scored.")],
+    backbone: Annotated[list[str], typer.Option(help="Pre-trained model whose layers are scored: one.")],
     task: Task = "auto",
     reader: Reader = "auto",
     label: Label = None,
@@ -154,10 +154,12 @@ def locate(
     from headstart.stages.locate import locate as verb
 
     console, planned = Console(as_json=as_json), _console.seconds(budget)
+    if len(backbone) > 1:
+        raise ProblemError(f"{len(backbone)} backbones are named; locate looks into one. `headstart rank` compares several.")
     with listen(console.hear):
         problem, _ = read_problem(path, reader, task, options_of(label, inputs, split, block))
-        check_kind(problem, backbone)
-        found = verb(problem, backbone, store=store(), plan=planned_for(problem, planned))
+        check_kind(problem, backbone[0])
+        found = verb(problem, backbone[0], store=store(), plan=planned_for(problem, planned))
     console.answer(found, [*_console.table(_layers(found)), "", found.reason])
 
 
@@ -377,12 +379,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _layers(found: Profile) -> list[list[str]]:
     """A row a layer: its score, and what to do with it."""
     shares = {move.stage: _moves(move.share) for move in found.plan}
-    rows = [["tap", "depth", "width", "score", "loss", "± error", *(["rate"] if shares else []), ""]]
+    rows = [["layer", "depth", "width", "score", "± error", "loss", *(["tuning"] if shares else []), ""]]
     for one in found.scores:
         marks = [word for word, marked in (("read", one.tap == found.read), ("cut", one.place == found.cut)) if marked]
-        numbers = [f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", f"{one.log_loss:.3f}", f"{one.error:.3f}"]
+        numbers = [f"{one.depth:.2f}", str(one.width), f"{one.score:.3f}", _or_none(one.score_error), f"{one.log_loss:.3f}"]
         rows.append([one.tap, *numbers, *([shares.get(one.place, "-")] if shares else []), ", ".join(marks)])
     return rows
+
+
+def _or_none(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _moves(share: float | None) -> str:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 PLUG_INS = ("strategies", "rankers", "tasks", "readers", "inputs")
 WHATS = ("strategies", "backbones", "rankers", "tasks", "readers", "inputs", "runs")
-OWN = "Also: own:FOLDER (saved here), transformers:FOLDER, timm:ARCHITECTURE@FILE; `headstart add` lists them here."
+OWN = (
+    "Also: own:FOLDER (what headstart.backbones.own.save_backbone wrote), transformers:FOLDER, timm:ARCHITECTURE@FILE; "
+    "`headstart add` lists them here."
+)
 WIDEST = 120  # columns: longer lines are hard to read
 
 
@@ -143,6 +146,10 @@ def _backbone(found: Listing) -> dict[str, Any]:
     }
 
 
+def _way(install: str) -> str:
+    return install if "is gone:" in install else f"bring it with: {install}"
+
+
 def _card(one: dict[str, Any], width: int) -> list[str]:
     """One backbone in lines of ``width`` columns. Commands stay whole, so that they can be copied."""
     reads = (
@@ -151,7 +158,11 @@ def _card(one: dict[str, Any], width: int) -> list[str]:
     state = "installed" if one["installed"] else "not installed"
     sizes = [f"{one['parameters'] / 1e6:.1f} M weights", size(one["weights_bytes"])] if one["parameters"] else []
     told = _wrapped(f"{one['name']}  {', '.join([state, reads, *sizes])}", width, indent="")
-    told += [] if one["installed"] else [f"    bring it with: {one['install']}"]
+    told += (
+        []
+        if one["installed"]
+        else [f"    {one['install'] if 'is gone:' in one['install'] else 'bring it with: ' + one['install']}"]
+    )
     if not one["kind"]:  # of what only the hub has, nothing more is known
         return told
     about = {"trained on": one["trained_on"] or "not stated", "licence:": one["licence"], "from:": one["origin"]}

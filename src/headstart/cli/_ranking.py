@@ -47,7 +47,8 @@ def rank(
         typer.Option("--rankers", "--ranker", help="Score to rank by; repeatable (`headstart list rankers`)."),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time in which the leaders may race on real tuning: 1h (default: no training).")
+        str | None,
+        typer.Option(help="Time for a race on real tuning of leaders that cannot be told apart: 10m (default: no race)."),
     ] = None,
     max_params: Parameters = None,
     max_memory: Memory = None,
@@ -73,7 +74,7 @@ def rank(
             problem,
             backbones or "suitable",
             store=store(),
-            plan=estimate(problem, planned) if planned else None,
+            plan=estimate(problem, planned, ranking=True) if planned else None,
             rankers=chosen or PANEL,
             limits=limits,
             history=History.here(),
@@ -83,8 +84,9 @@ def rank(
 
 def lines(found: Ranking) -> list[str]:
     """``found`` as a table, who was left out, and the conclusion."""
+    left_out = [f"left out: {one.backbone}: {one.reason}" for one in found.left_out]
     if not found.candidates:
-        return [found.reason]
+        return [*left_out, found.reason]
     # The first column is the score that the intervals are of, which is ridge_loo's: it need not stand there twice.
     applied = [name for name in found.candidates[0].scores if any(one.scores[name] is not None for one in found.candidates)]
     rankers = [name for name in applied if name != "ridge_loo"]
@@ -94,8 +96,7 @@ def lines(found: Ranking) -> list[str]:
     rows += [_row(one, found, rankers, raced) for one in found.candidates]
     told = [*_console.table(rows), "", "= cannot be told apart from the first; * the choice without looking at this data"]
     told += [f"{one.backbone}: {one.note}" for one in found.candidates if one.note]
-    told += [f"left out: {one.backbone}: {one.reason}" for one in found.left_out]
-    return [*told, "", found.conclusion]
+    return [*told, *left_out, "", found.conclusion]
 
 
 def _row(one: Candidate, found: Ranking, rankers: list[str], raced: bool) -> list[str]:

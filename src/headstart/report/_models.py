@@ -19,7 +19,8 @@ def ranking(records: Records) -> str:
     if found is None:
         return ""
     if not found.candidates:
-        return _page.paragraphs(_page.message(found.reason) or "No pre-trained model suits this kind of input.")
+        told = _page.message(found.reason) or "No pre-trained model suits this kind of input."
+        return _page.paragraphs(told) + _left_out(found)
     limits = [edge for one in found.candidates if one.interval for edge in (one.interval.low, one.interval.high)]
     scale, raced = _svg.Scale.around(limits), any(one.raced for one in found.candidates)
     cards = {card.get("name"): card for card in records.run.get("backbones") or () if isinstance(card, Mapping)}
@@ -101,12 +102,12 @@ def layers(records: Records) -> str:
         marks = [word for word, true in told if true]
         name = _page.text(one.tap) + "".join(f'<span class="tag">{word}</span>' for word in marks)
         cells = [name, _page.number(one.depth, decimals=2), _page.counted(one.width)]
-        cells += [_page.number(one.score), _page.number(one.error), _page.number(one.log_loss)]
+        cells += [_page.number(one.score), _page.number(one.score_error), _page.number(one.log_loss)]
         rows.append([*(["@won"] if one.tap == found.read else []), *cells])
     head = ["Layer", "Depth", "Width", _page.text(metric), "± error", "Loss"]
     every = _page.folded(f"All {len(rows)} layers", _page.table(head, rows, numeric="-nnnnn"))
     of = f"<b>{_page.text(found.backbone)}</b>. {_page.message(found.reason)}"
-    band = _page.note("The band is one error of the estimate to each side.")
+    band = _page.note("The band is one standard error of the score to each side.")
     return _page.paragraphs(of) + drawn + band + every + _freeze_plan(found) + _similarity(found)
 
 

@@ -163,10 +163,10 @@ def profile(found: Profile, *, metric: str) -> str:
     """Score by depth with its error band; the tap that is read and the cut are marked and named."""
     scores = sorted(found.scores, key=lambda one: one.depth)
     across = Scale(0.0, 1.0, 9, 97)
-    limits = [one.score + sign * (one.error or 0.0) for one in scores for sign in (-1, 1)]
+    limits = [one.score + sign * (one.score_error or 0.0) for one in scores for sign in (-1, 1)]
     upward = Scale.around(limits, left=_FOOT, right=_TOP)
-    upper = [(one.depth, one.score + (one.error or 0.0)) for one in scores]
-    lower = [(one.depth, one.score - (one.error or 0.0)) for one in reversed(scores)]
+    upper = [(one.depth, one.score + (one.score_error or 0.0)) for one in scores]
+    lower = [(one.depth, one.score - (one.score_error or 0.0)) for one in reversed(scores)]
     curve = [(one.depth, one.score) for one in scores]
     parts = [
         *_frame(across, upward),
@@ -178,7 +178,7 @@ def profile(found: Profile, *, metric: str) -> str:
     ]
     for one in scores:
         kind = "read" if one.tap == found.read else "cut" if one.place == found.cut else ""
-        tip = f"{attribute(one.tap)}: {number(one.score)} ± {number(one.error)}"
+        tip = f"{attribute(one.tap)}: {number(one.score)} ± {number(one.score_error)}"
         parts.append(
             f'<circle class="tap {kind}" cx="{across.x(one.depth)}" cy="{upward.at(one.score):.1f}" '
             f'r="{5.5 if kind else 3}"><title>{tip}</title></circle>'

@@ -1,8 +1,8 @@
 """The log of earlier rankings on this machine: which models did well on other problems. One JSON line a ranking.
 
-How a model did elsewhere is the strongest thing that is known of it before it reads a row. A problem is known by a few
-fingerprints of its items: with these in common, two data sets are the same one, perhaps grown, and say nothing of each
-other. Nothing of the items themselves is kept.
+How a model did elsewhere is the strongest thing that is known of it before it reads a row. A problem is known by some
+fingerprints of its items and one of the names of its classes: with one of these in common, two data sets are the same one,
+perhaps grown, and say nothing of each other. Nothing of the items themselves is kept.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import numpy as np
 from headstart import _io
 from headstart._events import emit
 from headstart.errors import RunError
+from headstart.stages._rivals import ENOUGH
 
 if TYPE_CHECKING:
     from headstart.backbone import Backbone
     from headstart.evidence import Candidate
     from headstart.problem import Problem
 
-SKETCH = 16  # fingerprints that stand for a data set: its smallest, so that most of them stay when it grows
+SKETCH = 256  # fingerprints that stand for a data set: its smallest, so that even one item in twenty shares some
 MOST = 2000  # lines that are read, the latest
 
 
@@ -43,17 +44,21 @@ class History:
         return cls(_io.cache_folder() / "rankings.jsonl")
 
     def informed(self, found: Sequence[Candidate], bases: Sequence[Backbone], problem: Problem) -> list[Candidate]:
-        """``found`` with each one's mean place on other problems, and their number."""
-        own, unit = _sketch(problem), problem.task.unit
-        places: dict[str, list[float]] = {}
-        for line in self._problems():
-            if line["unit"] == unit and not own & set(line["data"]):
-                for key, place in line["places"].items():
-                    places.setdefault(key, []).append(place)
-        known = [places.get(_key(base), []) for base in bases]
+        """``found`` with the mean place, and the number of problems it is from, of each that has a place on enough others.
+
+        Places on different problems do not compare. So only those count on which all of them have one.
+        """
+        own, unit, keys = _sketch(problem), problem.task.unit, [_key(base) for base in bases]
+        others = [line["places"] for line in self._problems() if line["unit"] == unit and not own & set(line["data"])]
+        known = {key for key in keys if sum(key in places for places in others) >= ENOUGH}
+        common = [places for places in others if known <= places.keys()]
+        if not known or len(common) < ENOUGH:
+            return list(found)
         return [
-            replace(one, past=float(np.mean(past)) if past else None, past_problems=len(past))
-            for one, past in zip(found, known, strict=True)
+            replace(one, past=float(np.mean([places[key] for places in common])), past_problems=len(common))
+            if key in known
+            else one
+            for one, key in zip(found, keys, strict=True)
         ]
 
     def add(self, ranked: Sequence[Candidate], bases: Sequence[Backbone], problem: Problem) -> None:
@@ -73,14 +78,15 @@ class History:
             emit("warning", f"This ranking is not kept for later ones. {error} HEADSTART_CACHE names another place.")
 
     def _problems(self) -> list[dict[str, Any]]:
-        """The latest line of each problem: a data set that was ranked twice counts once."""
+        """The line of each problem that has most places, of equal ones the latest: a data set ranked twice counts once."""
         seen: set[str] = set()
-        latest = []
-        for line in reversed(self._lines()):
+        kept = []
+        ordered = sorted(enumerate(self._lines()), key=lambda pair: (len(pair[1]["places"]), pair[0]), reverse=True)
+        for _, line in ordered:
             if not seen & set(line["data"]):
-                latest.append(line)
+                kept.append(line)
             seen |= set(line["data"])
-        return latest
+        return kept
 
     def _lines(self) -> list[dict[str, Any]]:
         """Every line that is whole; others are passed over."""
@@ -90,7 +96,8 @@ class History:
             text = self.path.read_text("utf-8", "replace")
         except OSError:
             return []
-        return [line for row in text.splitlines()[-MOST:] if (line := _parsed(row)) is not None]
+        rows = [row for row in text.splitlines() if row.strip()]  # between two lines there is an empty one
+        return [line for row in rows[-MOST:] if (line := _parsed(row)) is not None]
 
 
 def _parsed(row: str) -> dict[str, Any] | None:
@@ -103,9 +110,12 @@ def _parsed(row: str) -> dict[str, Any] | None:
 
 
 def _sketch(problem: Problem) -> set[str]:
-    """A few fingerprints of all items of the data, whatever part they stand in, however it was split."""
+    """Some fingerprints of all items of the data, whatever part they stand in, however it was split; one of its classes."""
     every = {item for part in problem.parts().values() for item in part.items.fingerprints}
-    return {item[:16] for item in sorted(every)[:SKETCH]}
+    sketch, task = {item[:16] for item in sorted(every)[:SKETCH]}, problem.task
+    if task.link == "identity":  # no classes
+        return sketch
+    return sketch | {"classes-" + _io.fingerprint([problem.kind, task.unit, sorted(map(str, task.labels))])[:16]}
 
 
 def _key(base: Backbone) -> str:

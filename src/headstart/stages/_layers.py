@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A tap's score; the losses of the rows left out, (n,), and their blocks; some of its feature rows."""
+    """A tap's score; the outcomes, (n, k), and losses, (n,), of the rows left out, and their blocks; some of its feature rows."""
 
     score: TapScore
+    outcomes: np.ndarray
     losses: np.ndarray
     blocks: np.ndarray
     some: np.ndarray
@@ -39,10 +40,11 @@ def scored(seen: Seen, tap: Tap) -> Layer:
     """The exact leave-one-out score and loss of a ridge head on what was ``seen`` at ``tap``."""
     task, raw = seen.task, seen.task.raw(seen.left_out)
     losses = task.losses(raw / fit_temperature(raw, task, seen.targets), seen.targets)
-    score = task.score(task.outcomes(seen.targets, task.decode(raw)))
+    outcomes = task.outcomes(seen.targets, task.decode(raw))
     some = (seen.found.matrix + seen.found.mean)[np.random.default_rng(0).permutation(len(raw))[:MOST]]
     error = _cutting.standard_error(losses, seen.blocks)
-    return Layer(TapScore(tap.name, tap.depth, tap.width, score, float(losses.mean()), error), losses, seen.blocks, some)
+    told = TapScore(tap.name, tap.depth, tap.width, task.score(outcomes), float(losses.mean()), error)
+    return Layer(told, outcomes, losses, seen.blocks, some)
 
 
 def as_good(layer: Layer, best: Layer) -> bool:

@@ -10,11 +10,11 @@ import numpy as np
 
 from headstart.backbone import Backbone, feature_taps
 from headstart.errors import NotAdmissible
-from headstart.features import Features, FeatureStore
+from headstart.features import Features, FeatureStore, unit_offsets
 from headstart.problem import Examples, Problem
 from headstart.strategy import Limits
 
-FIRST, TIMED = 8, 32  # items that open the weights, and items that are timed
+FIRST, TIMED = 8, 32  # items that open the weights, and items that are timed at most
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ def excess(base: Backbone, problem: Problem, limits: Limits) -> Excess | None:
 
     Memory is an estimate: the weights twice (file and session) and the rows of all items, twice in double precision.
     """
-    rows = sum(len(part) for part in problem.parts().values())
-    memory = 2 * base.card.weights_bytes + 16 * rows * feature_taps(base, problem.task.unit)[-1].width
+    unit = problem.task.unit
+    rows = sum(int(unit_offsets(part, unit)[-1]) for part in problem.parts().values())
+    memory = 2 * base.card.weights_bytes + 16 * rows * max(tap.width for tap in feature_taps(base, unit))
     found = []
     if limits.parameters is not None:
         allowed, has = limits.parameters, base.card.parameters
@@ -54,17 +55,15 @@ class Read:
 def read(
     base: Backbone, problem: Problem, rows: Examples, store: FeatureStore, *, taps: Sequence[str], seconds: float | None
 ) -> Read | Excess:
-    """The features of ``rows``. With a limit of ``seconds`` a few items are timed first, and if all of the data would take
-    longer, nothing more is read. What lies in the store takes no time."""
+    """The features of ``rows``. With a limit of ``seconds`` a few items that are not in the store are timed first, and if all
+    of the data would take longer, nothing more is read."""
     every = sum(len(part) for part in problem.parts().values())
     missing = len(store.missing(base, rows, taps[0]))
     whole = None
-    if seconds is not None and missing > FIRST + TIMED:
-        few = rows.take(np.linspace(0, len(rows) - 1, FIRST + TIMED).astype(int))
-        opening = _timed(base, few.take(np.arange(FIRST)), store, taps)
-        timed = few.take(np.arange(FIRST, len(few)))
-        count = max(1, len(store.missing(base, timed, taps[0])))
-        whole = opening + every * _timed(base, timed, store, taps) / count
+    few = None if seconds is None else _new(base, problem, rows, store, tap=taps[0])
+    if seconds is not None and few is not None:
+        opening, timed = _timed(base, few.take(np.arange(FIRST)), store, taps), few.take(np.arange(FIRST, len(few)))
+        whole = opening + every * _timed(base, timed, store, taps) / len(timed)
         if whole > seconds:
             return Excess(whole / seconds, f"one pass over the data takes about {whole:.3g} s, {seconds:.3g} are allowed")
     started = time.perf_counter()
@@ -81,6 +80,16 @@ def none_left(found: Sequence[tuple[str, Excess]]) -> NotAdmissible:
     return NotAdmissible(
         f"{many} beyond the limits. The nearest is '{name}': {nearest.told}. Raise the limit, or name a smaller model."
     )
+
+
+def _new(base: Backbone, problem: Problem, rows: Examples, store: FeatureStore, *, tap: str) -> Examples | None:
+    """Items to time, none of which the store has: of ``rows``, else of a part of the data. None where too few are left."""
+    for part in (rows, *problem.parts().values()):
+        row = {item: i for i, item in enumerate(part.fingerprints)}
+        index = np.array(sorted(row[item] for item in store.missing(base, part, tap)), dtype=int)
+        if len(index) >= 2 * FIRST:
+            return part.take(index[np.linspace(0, len(index) - 1, min(len(index), FIRST + TIMED)).astype(int)])
+    return None
 
 
 def _timed(base: Backbone, rows: Examples, store: FeatureStore, taps: Sequence[str]) -> float:

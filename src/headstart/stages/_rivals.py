@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DRAWS = 1000
 ENOUGH = 3  # other problems, before their log says more about a model than what was published
+FEW = 5  # blocks; resampling fewer says nothing of how sure an order is
 Z2 = 1.96**2
 
 
@@ -31,35 +32,43 @@ class Answers:
     blocks: np.ndarray
 
 
-def ordered(found: Sequence[Candidate], answers: Sequence[Answers], task: Task) -> list[Candidate]:
-    """``found`` by mean rank (equal ones by score), each with its interval and with what parts it from the leader.
+def ordered(
+    found: Sequence[Candidate], answers: Sequence[Answers], task: Task, *, first: str | None = None
+) -> list[Candidate]:
+    """``found`` by mean rank, each with its interval and with what parts it from the leader.
 
-    The prior decides one thing only: who leads of those whose score is within one standard error of the difference to the
-    first one's.
+    Equal mean ranks go by score, and equal scores by the prior. The prior also says who leads of those whose score is within
+    one standard error of the difference to the first one's. ``first`` names a leader that was decided otherwise.
     """
     _, prior = known_before(found)
     ranks = mean_ranks(found)
     scores = np.array([task.score(one.outcomes) for one in answers])
-    keys = [(ranks[i], -scores[i], -(prior[i] or 0.0), one.parameters, one.backbone) for i, one in enumerate(found)]
+    known = [-np.inf if value is None else value for value in prior]
+    keys = [(ranks[i], -scores[i], -known[i], one.parameters, one.backbone) for i, one in enumerate(found)]
     order = sorted(range(len(found)), key=keys.__getitem__)
     draws = bootstrap(task, [one.outcomes for one in answers], answers[0].blocks)
-    order = _led(order, scores, draws, prior)
-    first, blocks = order[0], len(np.unique(answers[0].blocks.astype(str)))
-    told = []
-    for i in order:
-        same = np.array_equal(answers[i].outcomes, answers[first].outcomes)
-        behind = None if i == first else _interval(scores[first] - scores[i], draws[:, first] - draws[:, i])
+    named = [i for i in order if found[i].backbone == first]
+    lead = named[0] if named else _leader(order, scores, draws, prior)
+    blocks, told = count_blocks(answers), []
+    for i in [lead, *(i for i in order if i != lead)]:
+        same = i != lead and np.array_equal(answers[i].outcomes, answers[lead].outcomes)
+        behind = None if i == lead else _interval(scores[lead] - scores[i], draws[:, lead] - draws[:, i])
         told.append(
             replace(
                 found[i],
                 mean_rank=float(ranks[i]),
                 interval=_certain(_interval(scores[i], draws[:, i]), blocks),
                 behind=behind,
-                tied=behind is None or behind.low <= 0,
-                note=f"Answers every row as {found[first].backbone} does." if same and i != first else found[i].note,
+                tied=behind is None or behind.low <= 0 or blocks < FEW,
+                note=f"Answers every row as {found[lead].backbone} does." if same else found[i].note,
             )
         )
     return told
+
+
+def count_blocks(answers: Sequence[Answers]) -> int:
+    """How many blocks the rows stand in, the same for every candidate."""
+    return len(np.unique(answers[0].blocks.astype(str)))
 
 
 def bootstrap(task: Task, tables: Sequence[np.ndarray], blocks: np.ndarray, *, draws: int = DRAWS) -> np.ndarray:
@@ -98,32 +107,24 @@ def static_best(found: Sequence[Candidate]) -> tuple[str | None, str]:
 
 
 def shortlist(ranked: Sequence[Candidate], static: str | None, *, size: int) -> tuple[str, ...]:
-    """Up to ``size`` of those that cannot be told apart, in order; the prior's choice is always among them."""
+    """The leader, the prior's choice, and as many of those that cannot be told apart as make ``size``, in order."""
     names = [one.backbone for one in ranked if one.tied][:size]
     if static is not None and static not in names:
         names = [*names[: max(1, size - 1)], static]
     return tuple(names)
 
 
-def conclusion(found: Ranking, plural: str) -> str:
+def conclusion(found: Ranking, plural: str, *, blocks: int) -> str:
     """Who leads, who cannot be told apart, and what would have been chosen without looking: one sentence."""
     first, *others = found.candidates
     score = f"{first.interval.value:.3f}" if first.interval else "none"
-    won = f" wins the race of {sum(bool(one.raced) for one in found.candidates)} and" if first.raced else ""
-    told = f"{first.backbone}{won} leads with a leave-one-out {found.metric} of {score} on {found.rows} {plural}"
     if not others:
         return f"{first.backbone} is the only candidate: leave-one-out {found.metric} {score} on {found.rows} {plural}."
-    tied = [one for one in others if one.tied]
-    if tied:
-        differ = [
-            f"{one.backbone} (behind by {one.behind.value:.3f}, {one.behind.low:.3f} to {one.behind.high:.3f})"
-            for one in tied[:3]
-            if one.behind
-        ]
-        more = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
-        told += f"; {', '.join(differ)}{more} cannot be told apart from it"
-    else:
-        told += "; every other is clearly behind"
+    told = f"{first.backbone} leads with a leave-one-out {found.metric} of {score} on {found.rows} {plural}"
+    if first.raced:
+        racers = sum(bool(one.raced) for one in found.candidates)
+        told = f"{first.backbone} wins the race of {racers}; its leave-one-out {found.metric} is {score} on {found.rows} {plural}"
+    told += _apart(others, blocks)
     if found.static_best is None:
         return f"{told}."
     source = "places on other problems" if found.static_from == "log" else "published scores"
@@ -131,15 +132,39 @@ def conclusion(found: Ranking, plural: str) -> str:
     return f"{told}; {source} alone would have chosen {same}."
 
 
-def _led(order: list[int], scores: np.ndarray, draws: np.ndarray, prior: Sequence[float | None]) -> list[int]:
-    """``order`` with the one in front that the prior prefers among those within one standard error of the first."""
+def _apart(others: Sequence[Candidate], blocks: int) -> str:
+    """What parts ``others`` from the leader. The winner of a race may be behind some of them on the rows alone."""
+    if blocks < FEW:
+        return f"; {blocks} block{' is' if blocks == 1 else 's are'} too few to tell the others apart from it"
+    ahead = [one for one in others if one.behind and one.behind.high < 0]
+    level = [one for one in others if one.tied and one not in ahead]
+    told = ""
+    if ahead:
+        told += f"; on these rows alone {_listed(ahead)} {'is' if len(ahead) == 1 else 'are'} clearly ahead of it"
+    if level:
+        told += f"; {_listed(level)} cannot be told apart from it"
+    return told if level or ahead else "; every other is clearly behind"
+
+
+def _listed(some: Sequence[Candidate]) -> str:
+    named = [one.backbone + (f" ({_by(one.behind)})" if one.behind else "") for one in some[:3]]
+    return ", ".join(named) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+
+
+def _by(behind: Interval) -> str:
+    if behind.value < 0:
+        return f"ahead by {-behind.value:.3f}, {0 - behind.high:.3f} to {-behind.low:.3f}"
+    return f"behind by {behind.value:.3f}, {behind.low:.3f} to {behind.high:.3f}"
+
+
+def _leader(order: Sequence[int], scores: np.ndarray, draws: np.ndarray, prior: Sequence[float | None]) -> int:
+    """Whom the prior prefers among those within one standard error of the first of ``order``."""
     first = order[0]
     if prior[first] is None:
-        return order
+        return first
     error = np.nanstd(draws - draws[:, [first]], axis=0)
-    near = [i for i in order if prior[i] is not None and abs(scores[first] - scores[i]) <= error[i]]
-    leader = max(near, key=lambda i: prior[i] or 0.0, default=first)
-    return [leader, *(i for i in order if i != leader)]
+    near = [(value, i) for i in order if (value := prior[i]) is not None and abs(scores[first] - scores[i]) <= error[i]]
+    return max(near, key=lambda pair: pair[0])[1]
 
 
 def _scores(task: Task, table: np.ndarray, weights: np.ndarray) -> np.ndarray:

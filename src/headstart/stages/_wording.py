@@ -35,6 +35,17 @@ def sentence(verdict: Verdict, *, tail: str, level: str, why: str = "") -> str:
     return f"Undecided: {why + '. ' if why else ''}{both}, and {ruled_out}. {verdict.advice}".rstrip()
 
 
+def layer(read: str, verdict: Verdict, *, level: str) -> str:
+    """What reading at ``read`` is worth: ``verdict`` is that of the right layer against the last one."""
+    gain = verdict.gain
+    if gain is None:
+        return ""
+    scores = (verdict.scores[verdict.challenger or ""].value, verdict.scores[verdict.incumbent or ""].value)
+    digits = decimals(scores, gain, margin=verdict.margin)
+    low, high = number(gain.low, digits), number(gain.high, digits)
+    return f" Reading at {read} instead is worth {number(gain.value, digits)} ({level} interval {low} to {high})."
+
+
 def reason(
     outcome: str,
     ends: tuple[float, float],

@@ -98,13 +98,16 @@ def judge_layers(
     They say what the layer is worth, and ship nothing. ``alpha``, the error of one side, is shared out among them (Bonferroni).
     An arm that could not be fitted has none.
     """
-    found = []
+    found, read = [], arms[0] if len(arms) > 1 else choice.challenger
     for arm in arms:
         if not len(evidence.of(arm.name)):
             continue
         verdict = judge(evidence, replace(choice, challenger=arm), margin=margin, alpha=alpha / len(arms))
         where = f"Read at {arm.lens.reads[0][1]}{', the last layer' if arm is arms[-1] else ''}"
         told = f"{where}: {verdict.sentence[:1].lower()}{verdict.sentence[1:]}"
+        if arm is arms[-1] and read is not None and len(evidence.of(read.name)):
+            alone = judge(evidence, replace(choice, challenger=read, incumbent=arm), margin=margin, alpha=alpha / len(arms))
+            told += words.layer(read.lens.reads[0][1], alone, level=words.level(alpha / len(arms)))
         found.append(replace(verdict, sentence=told, ships="", advice=""))
     return tuple(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from headstart.problem import Problem
 from headstart.stages._gradients import relative_gradients
 from headstart.stages._layers import as_good, scored, seen_at
 from headstart.stages._memory import available_memory
+from headstart.stages._rivals import bootstrap
 from headstart.stages._rows import some_rows
 from headstart.stages._similarity import linear_cka
 from headstart.strategy import Plan
@@ -23,6 +25,7 @@ from headstart.strategy import Plan
 if TYPE_CHECKING:
     from headstart.tasks import Task
 
+DRAWS = 200  # of the bootstrap of a score
 COPIES = 3  # of a layer's rows in memory at once, in double precision
 LEAST = 50  # rows; a layer of which fewer fit into memory is left out
 
@@ -56,7 +59,9 @@ def locate(
     reason = _reason(task, found, layers[best].score, layers[shallowest].score, cut, moves)
     emit("stage", f"{found.card.name}: {reason}", backbone=found.card.name)
     alike = np.round(linear_cka([layer.some for layer in layers]), 4)
-    scores, similarity = tuple(layer.score for layer in layers), tuple(tuple(row) for row in alike.tolist())
+    spread = np.nanstd(bootstrap(task.unitwise, [one.outcomes for one in layers], layers[0].blocks, draws=DRAWS), axis=0)
+    scores = tuple(replace(one.score, score_error=float(error)) for one, error in zip(layers, spread, strict=True))
+    similarity = tuple(tuple(row) for row in alike.tolist())
     return Profile(found.card.name, scores, taps[best].name, cut, reason, moves, similarity)
 
 
@@ -118,17 +123,19 @@ def _reason(
     what = "squared error" if task.link == "identity" else "log-loss"
     reason = (
         f"'{best.tap}' predicts unseen rows best (leave-one-out {what} {best.log_loss:.3f}); "
-        f"'{shallowest.tap}' is the shallowest layer that is as good within one standard error. "
+        f"'{shallowest.tap}' is the shallowest layer that is as good within one standard error "
+        "of the difference. "
     )
     if not backbone.trainable:
         return reason + "It can be read, not tuned."
     if cut:
-        return reason + f"Layers up to '{cut}' stay frozen; those above it can be tuned."
+        room = ", so that two layers are left to tune" if cut != shallowest.place else ""
+        return reason + f"Layers up to '{cut}' stay frozen{room}."
     pulled = {move.stage: move.share for move in moves if move.share is not None}
     if len(pulled) < 2:
         return reason + "Tuning starts at the input."
     most, least = max(pulled, key=pulled.__getitem__), min(pulled, key=pulled.__getitem__)
     return reason + (
-        "There is time to tune the whole network: each layer moves as far as unseen rows pull at it, "
-        f"'{most}' at the full rate, '{least}' at {pulled[least]:.2f} of it."
+        "The budget has time to tune the whole network: each layer at a rate in proportion to its gradient on unseen rows, "
+        f"'{most}' at the full one, '{least}' at {pulled[least]:.2f} of it."
     )

@@ -16,7 +16,7 @@ from headstart.features import FeatureStore, Lens
 from headstart.problem import Problem
 from headstart.stages._rows import some_rows
 from headstart.stages.locate import locate
-from headstart.strategy import Plan
+from headstart.strategy import Plan, Recipe
 
 FIRST = 2  # epochs of the first heat; each further one has twice as many
 HELD = 0.25  # of the rows, where the problem has no validation part
@@ -38,6 +38,7 @@ def race(
     """
     store, plan = store or FeatureStore(), replace(plan or Plan(), views=1)
     inner, upper = _inner(problem, plan, seed), replace(plan, whole=False)  # whole networks would take too long
+    seen = replace(inner, valid=None)
     left = {base.card.name: base for base in bases}
     run: dict[str, tuple[Rung, ...]] = dict.fromkeys(left, ())
     lenses: dict[str, Lens] = {}
@@ -46,7 +47,7 @@ def race(
         for name, base in left.items():
             try:
                 if name not in lenses:
-                    lenses[name] = locate(problem, base, store=store, plan=upper).lens(store)
+                    lenses[name] = locate(seen, base, store=store, plan=upper).lens(store)
                 run[name] = (*run[name], _heat(inner, base, lenses[name], plan=plan, epochs=epochs, seed=seed))
             except HeadstartError as error:
                 emit("warning", f"'{name}' is out of the race: {error}")
@@ -63,22 +64,21 @@ def race(
 
 def _inner(problem: Problem, plan: Plan, seed: int) -> Problem:
     """The problem with the rows that the race learns from as ``train`` and the rows that it is scored on as ``valid``."""
-    rows = some_rows(problem, plan.rank_rows)
-    if problem.valid is not None and len(problem.valid):
-        return replace(problem, train=rows)
-    keep, held = problem.task.split(rows, fraction=HELD, seed=seed)
-    return replace(problem, train=rows.take(keep), valid=rows.take(held))
+    rows, valid = some_rows(problem, plan.rank_rows), problem.valid
+    if valid is None or not len(valid):
+        keep, held = problem.task.split(rows, fraction=HELD, seed=seed)
+        rows, valid = rows.take(keep), rows.take(held)
+    return replace(problem, task=problem.task.fitted(rows.targets), train=rows, valid=valid)
 
 
 def _heat(inner: Problem, base: Backbone, lens: Lens, *, plan: Plan, epochs: int, seed: int) -> Rung:
-    task, held = inner.task, inner.valid
+    held = inner.valid
     assert held is not None
-    strategy = (
-        registry.get("strategies", "fine_tune")(epochs) if base.trainable else registry.get("strategies", "linear_probe")()
-    )
-    fitted = strategy.fit(replace(inner, valid=None), lens, plan=replace(plan, tuned_epochs=epochs), seed=seed)
-    raw = fitted.raw(held)
-    answers = fitted.task.decode(raw.rows, raw.offsets)
+    tune, probe = (registry.get("strategies", name) for name in ("fine_tune", "linear_probe"))
+    recipe = Recipe(tune(epochs=epochs) if base.trainable else probe(), lens)
+    fitted = recipe.fit(replace(inner, valid=None), plan=replace(plan, tuned_epochs=epochs), seed=seed)
+    task, raw = fitted.task, fitted.raw(held)
+    answers = task.decode(raw.rows, raw.offsets)
     return Rung(epochs, task.score(task.outcomes(held.targets, answers)), float(task.losses(raw.rows, held.targets).mean()))
 
 

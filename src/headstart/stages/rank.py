@@ -42,35 +42,41 @@ def rank(
     rankers: Sequence[str] = PANEL,
     limits: Limits | None = None,
     history: History | None = None,
+    absent: Sequence[LeftOut] = (),
 ) -> Ranking:
     """Candidates by the mean of their ranks over ``rankers``, the most promising first, and how sure that order is.
 
     ``backbones`` are names or backbones, or ``"suitable"``: every installed one for this kind of input. Each reads up to
     ``plan.rank_rows`` training rows once, and is scored at the layer whose linear head has the lowest leave-one-out loss. A
-    paired bootstrap of the leave-one-out answers says who
-    cannot be told apart from the leader. What is known without this data (published scores; places on other problems, by
-    ``history``) settles ties only, and its choice is always on the shortlist. With ``plan.shortlist`` those race on real
-    tuning, and the winner leads. One beyond ``limits``, or that cannot be read, is left out and reported.
+    paired bootstrap of the leave-one-out answers says who cannot be told apart from the leader. What is known without this
+    data (published scores; places on other problems, by ``history``) settles only what the rows leave open, and its choice is
+    always on the shortlist. With ``plan.shortlist`` those race on real tuning, and the winner leads. One beyond ``limits``,
+    or that cannot be read, is left out and reported, as are those that ``absent`` says could not be opened.
     """
     store, plan, history = store or FeatureStore(), plan or Plan(), history or History()
-    bases, absent = _resolved(problem.kind, backbones, problem.task.unit)
+    bases, failed = resolve(problem.kind, backbones, unit=problem.task.unit)
+    gone = (*absent, *failed)
     if not bases:
-        reason = f"No pre-trained model for {problem.kind} is installed here."
+        reason = f"No pre-trained model for {problem.kind} {'can be opened' if gone else 'is installed'} here."
         emit("stage", reason)
-        return Ranking((), 0, None, reason)
-    rows, unitwise = some_rows(problem, plan.rank_rows), problem.task.unitwise
-    read, left_out = _read(problem, bases, rows, store, rankers=_known(rankers), limits=limits or Limits())
-    bases = [one.base for one in read]
+        return Ranking((), 0, None, reason, left_out=gone)
+    rankers, rows, unitwise = _known(rankers), some_rows(problem, plan.rank_rows), problem.task.unitwise
+    read, left_out = _read(problem, bases, rows, store, rankers=rankers, limits=limits or Limits())
+    bases, answers = [one.base for one in read], [one.answers for one in read]
     informed = history.informed([one.candidate for one in read], bases, problem)
-    ranked = _rivals.ordered(informed, [one.answers for one in read], unitwise)
+    ranked = _rivals.ordered(informed, answers, unitwise)
     static, source = _rivals.static_best(ranked)
     short = _rivals.shortlist(ranked, static, size=plan.shortlist or WORTH_TUNING)
     if plan.shortlist > 1 and len(short) > 1:
-        ranked = _raced(problem, ranked, [base for base in bases if base.card.name in short], store=store, plan=plan)
-    history.add(ranked, bases, problem)
-    metric = unitwise.metric.replace("_", " ")
-    found = Ranking(tuple(ranked), len(rows), static, "", metric, source, short, (*absent, *left_out))
-    found = replace(found, conclusion=_rivals.conclusion(found, registry.get("inputs", rows.kind)().plural))
+        heats = race(problem, [base for base in bases if base.card.name in short], store=store, plan=plan)
+        informed = [replace(one, raced=heats.get(one.backbone, ())) for one in informed]
+        winner = next((name for name, rungs in heats.items() if rungs), None)
+        ranked = _rivals.ordered(informed, answers, unitwise, first=winner)
+    if set(rankers) == set(PANEL):  # places by other scores do not compare
+        history.add(ranked, bases, problem)
+    metric, plural = unitwise.metric.replace("_", " "), registry.get("inputs", rows.kind)().plural
+    found = Ranking(tuple(ranked), len(rows), static, "", metric, source, short, (*gone, *left_out))
+    found = replace(found, conclusion=_rivals.conclusion(found, plural, blocks=_rivals.count_blocks(answers)))
     emit("stage", found.conclusion)
     return found
 
@@ -81,12 +87,10 @@ def suitable(kind: str) -> list[str]:
     return [listing.name for listing in sorted(here, key=lambda one: one.card.parameters)]
 
 
-def resolve(kind: str, backbones: Sequence[str | Backbone] | str = "suitable", *, unit: str = "item") -> list[Backbone]:
-    """The backbones that ``backbones`` names. One that cannot be had is left out and reported, unless no other is."""
-    return _resolved(kind, backbones, unit)[0]
-
-
-def _resolved(kind: str, backbones: Sequence[str | Backbone] | str, unit: str) -> tuple[list[Backbone], list[LeftOut]]:
+def resolve(
+    kind: str, backbones: Sequence[str | Backbone] | str = "suitable", *, unit: str = "item"
+) -> tuple[list[Backbone], list[LeftOut]]:
+    """The backbones that ``backbones`` names, and those that cannot be opened: an error when they are all that was named."""
     asked: list[str | Backbone] = [backbones] if isinstance(backbones, str) else list(backbones)
     found: list[Backbone] = []
     failed: list[HeadstartError] = []
@@ -103,7 +107,7 @@ def _resolved(kind: str, backbones: Sequence[str | Backbone] | str, unit: str) -
             failed.append(error)
             left_out.append(LeftOut(one if isinstance(one, str) else one.card.name, str(error)))
             emit("warning", f"'{left_out[-1].backbone}' is left out: {error}")
-    if failed and not found:
+    if failed and not found and backbones != "suitable":
         raise failed[0]
     wrong = [base for base in found if base.card.kind != kind]
     if wrong:
@@ -169,6 +173,8 @@ def _read(
 def _candidate(
     problem: Problem, base: Backbone, rows: Examples, store: FeatureStore, rankers: Sequence[str], seconds: float | None
 ) -> _Reading | _limits.Excess:
+    from scipy.special import softmax
+
     started, card, task = time.perf_counter(), base.card, problem.task
     if not sources.states_licence(card):
         emit("warning", f"The card of '{card.name}' names no licence. Find out whether you may use it.")
@@ -178,7 +184,7 @@ def _candidate(
     if isinstance(read, _limits.Excess):
         return read
     tap, seen = _best_layer(task, taps, read.features, rows)
-    seen = replace(seen, outputs=_softmax(read.features[-1].rows) if own else None)
+    seen = replace(seen, outputs=softmax(read.features[-1].rows.astype(np.float64), axis=1) if own else None)
     scores = {ranker: _finite(registry.get("rankers", ranker)(seen)) for ranker in rankers}
     answers = seen.task.outcomes(seen.targets, seen.task.decode(seen.task.raw(seen.left_out)))
     took = time.perf_counter() - started
@@ -201,16 +207,6 @@ def _best_layer(task: Task, taps: Sequence[Tap], features: Sequence[Features], r
     return found[1:]
 
 
-def _raced(
-    problem: Problem, ranked: Sequence[Candidate], bases: Sequence[Backbone], *, store: FeatureStore, plan: Plan
-) -> list[Candidate]:
-    """``ranked`` with the heats that ``bases`` ran; the winner leads."""
-    heats = race(problem, bases, store=store, plan=plan)
-    told = [replace(one, raced=heats.get(one.backbone, ())) for one in ranked]
-    winner = next(iter(heats))
-    return sorted(told, key=lambda one: not (one.backbone == winner and one.raced))
-
-
 def _known(rankers: Sequence[str]) -> tuple[str, ...]:
     """``rankers``, once each; ``UnknownName`` before anything is read."""
     for name in rankers:
@@ -222,8 +218,3 @@ def _known(rankers: Sequence[str]) -> tuple[str, ...]:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and np.isfinite(value) else None
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
