@@ -201,8 +201,9 @@ def probe_head(
         strength, left_out = found.select(Y, blocks=blocks)
         return Head(*found.coefficients(Y, strength), 1.0, float(strength), np.arange(len(X)), left_out)
     root = np.sqrt(found.weights)[:, None]
-    # A rotation of the matrix: the same fits, in r columns. Rows of length 1, or L-BFGS calls quiet features solved at once.
-    size = max(float(np.sqrt((found.weights @ found.matrix**2).sum() / len(X))), 1e-300)
+    # A rotation of the matrix: the same fits, in r columns. All rows are brought to one length, or L-BFGS, whose tolerance knows
+    # no unit, calls quiet features solved at once.
+    size = max(float(np.sqrt((found.weights @ found.matrix**2).sum() / len(X))), 1e-300) / LENGTH
     reduced = found.U * (np.sqrt(found.s2) / (size * root))
     strength, rows, scores = _select_logistic(reduced, Y, found.weights, task, targets, blocks)
     temperature = fit_temperature(scores, task, targets[rows])
@@ -214,6 +215,9 @@ def probe_head(
 
 MOST = 3000  # rows that choosing a strength reads
 FEW = 1000  # up to so many rows in 5 folds, more of them in 3: held-out rows are many then
+LENGTH = (
+    5.0  # root mean square of the rows while a head is fitted: the strengths and the tolerance of L-BFGS are made for it
+)
 LOGISTIC = np.geomspace(10**2.5, 1e-4, 14)  # λ of (1/n) Σ w·loss + λ/(2 d̄) ‖W‖², d̄ the mean squared row length
 
 
