@@ -105,7 +105,7 @@ def _parsed(row: str) -> dict[str, Any] | None:
         line = json.loads(row)
         whole = line["format"] == 1 and isinstance(line["unit"], str) and all(isinstance(one, str) for one in line["data"])
         return line if whole and all(0 <= place <= 1 for place in line["places"].values()) else None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

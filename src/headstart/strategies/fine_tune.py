@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _cutting, _network, _training
+from headstart import _network, _training
 from headstart._linear import Head, LinearScorer, fit_temperature, probe_head
 from headstart.backbone import feature_taps
 from headstart.features import Features
@@ -32,9 +32,9 @@ class FineTune:
     (one without a share stays as it is; Lee et al. 2023), or, without a plan, at ``decay`` times the rate of the one above;
     batch norm stays in eval mode. What lies below the cut runs once, not every epoch. A held-out part of the training rows
     stops the training and chooses how far the weights go from the probe (share 0) to the tuned network (share 1; WiSE-FT,
-    Wortsman et al. 2022). Where the lens reads a lower layer, a probe there ships unless the network beats it on the same rows by
-    more than one standard error: a probe is the floor. *Prefer it when* the probe is good but the data differs from what the
-    network was pre-trained on, and there are at least some ten examples a class.
+    Wortsman et al. 2022). Where the lens reads a lower layer, a probe there ships unless the network has the lower loss on
+    the same rows: a probe is the floor. *Prefer it when* the probe is good but the data differs from what the network was
+    pre-trained on, and there are at least some ten examples a class.
 
     With fewer than about four examples a class nothing can be held out; then all epochs run and the share is one half;
     where the lens reads a lower layer, the probe there ships and nothing is tuned.
@@ -116,13 +116,12 @@ class FineTune:
         return Predictor(tuned, lens, self, scorer, head.temperature, notes)
 
     def _better_than_read(self, losses: np.ndarray, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
-        """Whether the network's held-out ``losses`` lie below those of a probe on the layer that the lens reads, by more than
-        one paired standard error. Both are taken at their best temperature."""
+        """Whether the network's held-out ``losses`` lie below those of a probe on the layer that the lens reads, on
+        average. Both are taken at their best temperature."""
         head = _head(task, fitted, lens.joined(fitted))
-        X, _, blocks = task.rows(lens.joined(held), held)
-        scores = X @ head.weights + head.bias
-        less = task.losses(scores / fit_temperature(scores, task, held.targets), held.targets) - losses
-        return bool(less.mean() > _cutting.standard_error(less, blocks))
+        scores = lens.joined(held).rows @ head.weights + head.bias
+        other = task.losses(scores / fit_temperature(scores, task, held.targets), held.targets)
+        return bool(losses.mean() < other.mean())
 
     def _saturated(self, probe: Head, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
         """Whether the probe fits its own rows far better than held-out ones (more than twice, by loss).
