@@ -706,6 +706,12 @@ def test_old_records_are_still_read():
     assert Ranking.from_dict(old).best == "x"
 
 
+def test_rankers_that_apply_to_nothing_are_an_error():
+    problem, _ = toy_problem(n=60)
+    with pytest.raises(NotAdmissible, match="None of the rankers that were named applies here: leep, nce"):
+        rank(problem, [named("a"), named("b")], rankers=["leep", "nce"])
+
+
 def test_features_that_tell_nothing_answer_one_in_k():
     problem, _ = toy_problem(n=300, informative="nothing")
     equal = np.resize(np.array(problem.task.classes, dtype=object), len(problem.train.items.inputs))

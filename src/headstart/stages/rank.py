@@ -62,6 +62,11 @@ def rank(
         return Ranking((), 0, None, reason, left_out=gone)
     rankers, rows, unitwise = _known(rankers), some_rows(problem, plan.rank_rows), problem.task.unitwise
     read, left_out = _read(problem, bases, rows, store, rankers=rankers, limits=limits or Limits())
+    if all(score is None for one in read for score in one.candidate.scores.values()):
+        raise NotAdmissible(
+            f"None of the rankers that were named applies here: {', '.join(rankers)}. Name others (`headstart list rankers`), "
+            "or leave them out for the usual panel."
+        )
     bases, answers = [one.base for one in read], [one.answers for one in read]
     informed = history.informed([one.candidate for one in read], bases, problem)
     ranked = _rivals.ordered(informed, answers, unitwise)
