@@ -1,12 +1,12 @@
 """Our own truth tables: every candidate fine-tuned for real on every target, and what each ranker would have chosen.
 
-    python benchmarks/truth_table.py images|texts DATA [--only TARGET ...] [--out CSV]    makes the table, row by row
-    python benchmarks/truth_table.py judge CSV DATA                                       judges the rankers by it
+    python benchmarks/truth_table.py images|texts DATA [--only TARGET ...] [--draws 3] [--out CSV]    makes it, row by row
+    python benchmarks/truth_table.py judge CSV DATA                                   judges the rankers by it
 
 DATA is a folder with copies of the public data: clothing/, pacs/, bccd/, orl_faces/, omniglot/; text/ with trec/, spam/,
-amazon_reviews/, banking77/. A row is one cell: probe and fine-tuning are fitted on the same few hundred training items and
-scored on the same held-out exam, once each. ``truth`` is the tuned score, or the probe's where the model can only be read.
-Rows that stand in the file already are kept, so that a stopped run goes on. Nothing is chosen on an exam.
+amazon_reviews/, banking77/. A row is one cell: probe and fine-tuning are fitted on the same few hundred training items, one
+draw of them, and scored on the same held-out exam. ``truth`` is the tuned score, or the probe's where the model can only be
+read. Rows that stand in the file already are kept, so that a stopped run goes on. Nothing is chosen on an exam.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from headstart.stages.read import read
 from headstart.strategy import Plan, Recipe, strategy_named
 from texts import READ, Data
 
-COLUMNS = ("target", "candidate", "train", "exam", "classes", "probe", "tuned", "truth", "seconds")
+COLUMNS = ("target", "candidate", "draw", "train", "exam", "classes", "probe", "tuned", "truth", "seconds")
 PLAN = Plan(tuned_epochs=4, views=2, threads=1)
 
 
@@ -57,6 +58,7 @@ def main() -> None:
     words.add_argument("data", type=Path, nargs="+", help="the data; for judge the table first")
     words.add_argument("--only", nargs="*", help="these targets")
     words.add_argument("--candidates", nargs="*", help="these candidates")
+    words.add_argument("--draws", type=int, default=3, help="of the training items")
     words.add_argument("--out", type=Path, help="the table to continue")
     words.add_argument("--by", default="truth", choices=("truth", "probe"), help="what the orders are judged by")
     asked = words.parse_args()
@@ -72,16 +74,16 @@ def make(asked: argparse.Namespace) -> None:
     targets, candidates = STUDIES[asked.study]
     out = asked.out or Path(__file__).with_name(f"truth_{asked.study}.csv")
     rows = table(out)
-    have = {(row["target"], row["candidate"]) for row in rows}
+    have = {(row["target"], row["candidate"], row["draw"]) for row in rows}
     store = headstart.FeatureStore(_io.cache_folder() / "features")
-    for target in asked.only or targets:
-        missing = [name for name in asked.candidates or candidates if (target, name) not in have]
+    for draw, target in product(range(asked.draws), asked.only or targets):
+        missing = [name for name in asked.candidates or candidates if (target, name, str(draw)) not in have]
         if not missing:
             continue
-        problem, exam = sized(targets[target], asked.data[0])
+        problem, exam = sized(targets[target], asked.data[0], draw)
         for name in missing:
             base = candidates[name](name, asked.data[0])
-            facts = {"target": target, "candidate": name, **cell(problem, exam, base, store)}
+            facts = {"target": target, "candidate": name, "draw": draw, **cell(problem, exam, base, store, draw)}
             print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
             rows.append({key: str(value) for key, value in facts.items()})
             text = io.StringIO()
@@ -99,14 +101,14 @@ def table(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-def sized(target: Target, data: Path) -> Data:
-    """The target's problem and exam, cut to size: the same items every time."""
+def sized(target: Target, data: Path, draw: int) -> Data:
+    """A draw of the target's training items, and its exam cut to size: the same items every time."""
     problem, exam = target.read(data)
-    problem, asked = replace(problem, valid=None).shrink(target.train, seed=0), exam.examples
+    problem, asked = replace(problem, valid=None).shrink(target.train, seed=draw), exam.examples
     return problem, Exam(asked.take(problem.task.shrink(asked, target.exam, seed=0)))
 
 
-def cell(problem: Problem, exam: Exam, base: Backbone, store: headstart.FeatureStore) -> dict[str, Any]:
+def cell(problem: Problem, exam: Exam, base: Backbone, store: headstart.FeatureStore, draw: int) -> dict[str, Any]:
     """What the probe at the located tap and fine-tuning above the located cut score on the exam."""
     started = time.perf_counter()
     lens = headstart.locate(problem, base, store=store, plan=PLAN).lens(store)
@@ -114,46 +116,71 @@ def cell(problem: Problem, exam: Exam, base: Backbone, store: headstart.FeatureS
     for column, strategy in (("probe", "linear_probe"), ("tuned", "fine_tune")):
         found[column] = ""
         if column == "probe" or "network" in lens.has:
-            predictor = Recipe(strategy_named(strategy), lens).fit(problem, plan=PLAN, seed=0)
+            predictor = Recipe(strategy_named(strategy), lens).fit(problem, plan=PLAN, seed=draw)
             found[column] = round(problem.task.score(problem.task.sit(predictor, exam.examples)), 4)
     found["truth"] = found["probe"] if found["tuned"] == "" else found["tuned"]
     return {**found, "seconds": round(time.perf_counter() - started)}
 
 
 def judge(asked: argparse.Namespace) -> None:
-    """How well each ranker's order of the candidates foretells what they reached: means over targets, then the panel's choices.
+    """How well each ranker's order of the candidates foretells what they reached: means over targets and draws, then who was
+    chosen on each target.
 
-    The panel is what ``rank`` says, from the training part alone. The static list scores a candidate by what it reached on
-    the other targets, so it has been tuned on them all; published scores are those on the cards.
+    A ranker sees one draw of the training items, and is judged by what tuning reached on the others, on average. The panel
+    is what ``rank`` says. *Tuning on one draw* takes the tuned scores of the ranker's draw for its order: what there is to
+    be foreseen at all. The static list scores a candidate by what it reached on the other targets, so it has been tuned on
+    them all; published scores are those on the cards.
     """
     file, data = asked.data
-    found, models, reached = read_table(file, "target", model=("candidate",), reached=asked.by)
-    study = next(one for one in STUDIES.values() if found[0] in one[0])
-    columns = [column for column, (name,) in enumerate(models) if not asked.candidates or name in asked.candidates]
-    reached, names = reached[:, columns], [models[column][0] for column in columns]
-    whole = [row for row in range(len(found)) if np.isfinite(reached[row]).all() and found[row] in (asked.only or found)]
-    targets, reached = [found[row] for row in whole], reached[whole]
-    static, store = static_list(reached), headstart.FeatureStore(_io.cache_folder() / "features")
-    bases = [study[1][name](name, data) for name in names]
-    told: dict[str, dict[int, np.ndarray]] = {}  # a ranker may say nothing of a target
-    for row, target in enumerate(targets):
-        problem, _ = sized(study[0][target], data)
-        scores = {**ranked(problem, bases, store), "static list": static[row]}
+    models, reached = draws_of(file, asked.by)
+    study = next(one for one in STUDIES.values() if next(iter(reached)) in one[0])
+    names = [name for name in models if not asked.candidates or name in asked.candidates]
+    targets = [one for one in reached if not asked.only or one in asked.only]
+    truth = np.stack([reached[target][:, [models.index(name) for name in names]] for target in targets])  # draws second
+    whole = np.isfinite(truth).all(axis=(1, 2))
+    targets, truth = [target for target, kept in zip(targets, whole, strict=True) if kept], truth[whole]
+    store, bases = headstart.FeatureStore(_io.cache_folder() / "features"), [study[1][name](name, data) for name in names]
+    told: dict[str, list[tuple[int, np.ndarray, np.ndarray]]] = {}  # a ranker may say nothing of a target
+    for draw, (row, target) in product(range(truth.shape[1]), enumerate(targets)):
+        others = np.delete(truth, draw, axis=1).mean(axis=1)
+        problem, _ = sized(study[0][target], data, draw)
+        scores = ranked(problem, bases, store)
+        scores |= {"static list": static_list(others)[row], "tuning on one draw": truth[row, draw]}
         for ranker, score in scores.items():
-            told.setdefault(ranker, {})[row] = score
-    print(f"{len(names)} candidates on {len(targets)} targets\n")
-    print("| order by | targets | weighted τ | regret@1 | regret@3 | best in the first 3 |\n" + "| --- " * 6 + "|")
+            told.setdefault(ranker, []).append((row, score, others[row]))
+    print(f"{len(names)} candidates on {len(targets)} targets, {truth.shape[1]} draws\n")
+    print("| order by | targets | weighted τ | regret@1 ± s.e. | regret@3 | best in the first 3 |\n" + "| --- " * 6 + "|")
     for ranker, scored in told.items():
-        pairs = [(score, reached[row]) for row, score in scored.items()]
-        one, three = (100 * np.array([regret(*pair, k=k) for pair in pairs]) for k in (1, 3))
-        tau = np.mean(np.nan_to_num([weighted_tau(*pair) for pair in pairs]))  # scores that are all alike order nothing
-        print(
-            f"| {ranker} | {len(pairs)} | {tau:.2f} | {one.mean():.1f} | {three.mean():.1f} | {np.mean(three < 1e-9):.0%} |"
-        )
-    print("\n| target | best | reached | the panel's choice | reached | static list's | reached |\n" + "| --- " * 7 + "|")
+        rows = np.array([row for row, *_ in scored])
+        one, three = (100 * np.array([regret(score, best, k=k) for _, score, best in scored]) for k in (1, 3))
+        tau = np.mean(np.nan_to_num([weighted_tau(score, best) for _, score, best in scored]))  # all alike order nothing
+        means = np.array([one[rows == row].mean() for row in np.unique(rows)])  # targets are what the error is over
+        error = f" ± {means.std(ddof=1) / len(means) ** 0.5:.1f}" if len(means) > 1 else ""
+        told_of = f"{one.mean():.1f}{error} | {three.mean():.1f} | {np.mean(three < 1e-9):.0%}"
+        print(f"| {ranker} | {len(means)} | {tau:.2f} | {told_of} |")
+    print("\n| target | best of all draws | reached | the panel's choices | reached | by one draw |\n" + "| --- " * 6 + "|")
+    means = truth.mean(axis=1)
     for row, target in enumerate(targets):
-        chosen = [int(np.argmax(score)) for score in (reached[row], told["panel"][row], static[row])]
-        print(f"| {target} | {' | '.join(f'{names[one]} | {reached[row, one]:.3f}' for one in chosen)} |")
+        panel, tuned = ([int(np.argmax(score)) for at, score, _ in told[name] if at == row] for name in CHOICES)
+        best = int(np.argmax(means[row]))
+        print(
+            f"| {target} | {names[best]} | {means[row, best]:.3f} | {', '.join(names[one] for one in panel)} "
+            f"| {means[row, panel].mean():.3f} | {', '.join(names[one] for one in tuned)} |"
+        )
+
+
+CHOICES = ("panel", "tuning on one draw")
+
+
+def draws_of(file: Path, by: str) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The candidates, and what each reached on each target: (draws, candidates), NaN where there is none."""
+    models = read_table(file, "target", model=("candidate",), reached=by)[1]
+    targets, columns, reached = read_table(file, "target", model=("draw", "candidate"), reached=by)
+    draws = sorted({draw for draw, _ in columns})
+    place = {column: i for i, column in enumerate(columns)}
+    at = [[place.get((draw, name), len(columns)) for (name,) in models] for draw in draws]
+    padded = np.column_stack([reached, np.full(len(targets), np.nan)])
+    return [name for (name,) in models], {target: padded[row][at] for row, target in enumerate(targets)}
 
 
 def ranked(problem: Problem, bases: Sequence[Backbone], store: headstart.FeatureStore) -> dict[str, np.ndarray]:

@@ -30,11 +30,20 @@ class Interval:
 
 @dataclass(frozen=True)
 class Rung:
-    """One candidate in one heat of the race: after so many epochs, its score and log-loss on rows held out."""
+    """One candidate in one heat of the race: after so many epochs, its score and log-loss on ``held`` rows held out.
+
+    ``behind`` is its loss less that of the heat's best, on the same rows; None for the best itself.
+    """
 
     epochs: int
     score: float
     loss: float
+    held: int = 0
+    behind: Interval | None = None
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Rung:
+        return cls(**{**found, "behind": Interval(**found["behind"]) if found.get("behind") else None})
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Candidate:
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Candidate:
         intervals = {name: Interval(**found[name]) for name in ("interval", "behind") if found.get(name)}
-        return cls(**{**found, **intervals, "raced": tuple(Rung(**one) for one in found.get("raced", ()))})
+        return cls(**{**found, **intervals, "raced": tuple(map(Rung.from_dict, found.get("raced", ())))})
 
 
 @dataclass(frozen=True)

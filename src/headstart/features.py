@@ -22,7 +22,7 @@ import numpy as np
 from headstart import _io
 from headstart._events import emit
 from headstart.backbone import Backbone, Tap, feature_taps, tap_named
-from headstart.errors import NotAdmissible, RunError
+from headstart.errors import NotAdmissible, RunError, UnknownName
 from headstart.problem import Examples
 
 FORMAT = 1
@@ -301,6 +301,14 @@ class Lens:
     store: FeatureStore = field(default_factory=FeatureStore)
     plan: tuple[Move, ...] = ()
 
+    def __post_init__(self) -> None:
+        """``UnknownName`` for a cut, or a stage of the plan, at which the backbone cannot be continued."""
+        named = [*([self.cut] if self.cut is not None else []), *(move.stage for move in self.plan)]
+        places = list(dict.fromkeys(tap.place for tap in self.backbone.taps if tap.resumable)) if named else []
+        for name in named:
+            if name not in places:
+                raise UnknownName.of(f"layer of {self.backbone.card.name} that can be cut at", name, places)
+
     @property
     def still(self) -> tuple[str, ...]:
         """The stages that the plan leaves as they are."""
@@ -409,7 +417,14 @@ class Profile:
         return cls(**{**found, **parts})
 
     def lens(self, store: FeatureStore | None = None) -> Lens:
-        """The lens that this profile advises."""
+        """The lens that this profile advises. ``RunError`` if the backbone has not the layers that it names."""
         from headstart.backbones import find
 
-        return Lens(((find(self.backbone), self.read),), self.cut, store or FeatureStore(), self.plan)
+        base = find(self.backbone)
+        try:
+            tap_named(base, self.read)
+            return Lens(((base, self.read),), self.cut, store or FeatureStore(), self.plan)
+        except UnknownName as error:
+            raise RunError(
+                f"The profile of '{self.backbone}' does not fit it: {error} Run `headstart locate` again."
+            ) from error

@@ -13,7 +13,7 @@ from headstart import _events, _io, _network, cli, from_arrays, read
 from headstart._linear import fit_temperature
 from headstart.backbones import find, known
 from headstart.backbones._images import image_backbone
-from headstart.errors import NotAdmissible
+from headstart.errors import NotAdmissible, RunError, UnknownName
 from headstart.features import Features, FeatureStore, Lens, Move, Profile
 from headstart.report._models import layers
 from headstart.stages import _gradients
@@ -126,6 +126,23 @@ def test_a_record_survives_and_an_old_one_is_still_read():
     old = {k: v for k, v in _io.plain(profile).items() if k not in ("plan", "similarity")}
     assert Profile.from_dict(old) == replace(profile, plan=(), similarity=())
     assert Profile.from_dict(old).plan == ()
+
+
+def test_a_layer_that_is_not_there_is_named_with_the_nearest():
+    base = toy_backbone()
+    with pytest.raises(UnknownName, match=r"that can be cut at is called 'stage9'\. Did you mean 'stage"):
+        Lens(((base, base.taps[0].name),), cut="stage9")
+    with pytest.raises(UnknownName, match="'elsewhere'"):
+        Lens(((base, base.taps[0].name),), plan=(Move("elsewhere", 1.0),))
+
+
+@pytest.mark.parametrize("change", [{"read": "block99"}, {"cut": "block99"}, {"plan": (Move("block99", 1.0),)}])
+def test_a_damaged_profile_is_not_blamed_on_the_user(change):
+    sound = Profile("efficientnet_lite0", (), "block3", "block3", "")
+    with pytest.raises(
+        RunError, match=r"profile of 'efficientnet_lite0' does not fit it: .*block99.* Run `headstart locate`"
+    ):
+        replace(sound, **change).lens()
 
 
 def test_layers_are_read_in_one_pass():

@@ -15,7 +15,7 @@ from headstart.backbone import Tap
 from headstart.cli import _ranking
 from headstart.cli._data import limits_of
 from headstart.errors import MissingExtra, NotAdmissible, ProblemError, UnknownName
-from headstart.evidence import Candidate, LeftOut, Ranking, Rung
+from headstart.evidence import Candidate, Interval, LeftOut, Ranking, Rung
 from headstart.features import Features, FeatureStore
 from headstart.problem import Exam, Examples, Items
 from headstart.registry import get
@@ -485,7 +485,7 @@ def test_the_race_is_won_by_the_model_that_tunes_best():
 
 def test_the_race_decides_who_leads(monkeypatch):
     problem, _ = toy_problem(n=120)
-    rungs = {"b": (Rung(2, 0.9, 0.1),), "a": (Rung(2, 0.8, 0.2),)}
+    rungs = {"b": (Rung(2, 0.9, 0.1, 30),), "a": (Rung(2, 0.8, 0.2, 30, Interval(0.1, -0.1, 0.3)),)}
     monkeypatch.setattr("headstart.stages.rank.race", lambda *args, **options: rungs)
     bases = [named("a"), named("b"), named("poor", useful=False)]
     assert rank(problem, bases).best == "a"
@@ -496,7 +496,8 @@ def test_the_race_decides_who_leads(monkeypatch):
     assert (b.behind, a.behind.value, a.note) == (None, 0, "Answers every row as b does.")
     assert [one.tied for one in found.candidates] == [True, True, False]
     assert found.conclusion == (
-        f"b wins the race of 2; its leave-one-out accuracy is {b.interval.value:.3f} on 120 rows; "
+        f"b wins the race of 2 on 30 rows held out (not told apart there: a); "
+        f"its leave-one-out accuracy is {b.interval.value:.3f} on 120 rows; "
         "a (behind by 0.000, 0.000 to 0.000) cannot be told apart from it."
     )
     assert Ranking.from_dict(_io.plain(found)) == found
@@ -507,7 +508,7 @@ def test_the_winner_of_a_race_may_be_behind_on_the_rows():
     near, far = hits.copy(), hits.copy()
     near[:3] = ~near[:3]
     far[hits.nonzero()[0][:80]] = False
-    rung = (Rung(2, 0.9, 0.1),)
+    rung = (Rung(2, 0.9, 0.1, 40, Interval(0.1, 0.05, 0.15)),)
     found = [replace(candidate(name, rank=i), raced=rung) for i, name in enumerate(("best", "near", "far"))]
     tables = [answers(hits), answers(near), answers(far)]
 
@@ -517,13 +518,50 @@ def test_the_winner_of_a_race_may_be_behind_on_the_rows():
 
     sentence, (_, best, near) = told("far")
     assert sentence == (
-        f"far wins the race of 3; its leave-one-out accuracy is {np.mean(far):.3f} on 400 rows; on these rows alone "
+        f"far wins the race of 3 on 40 rows held out; "
+        f"its leave-one-out accuracy is {np.mean(far):.3f} on 400 rows; on these rows alone "
         f"best (ahead by 0.200, {-best.behind.high:.3f} to {-best.behind.low:.3f}), "
         f"near (ahead by {-near.behind.value:.3f}, {-near.behind.high:.3f} to {-near.behind.low:.3f}) are clearly ahead of it."
     )
     assert 0 < -best.behind.high < 0.2 < -best.behind.low
     assert "; best (" in told("near")[0]
     assert told("near")[0].endswith("cannot be told apart from it.")
+
+
+def test_the_prior_is_named_where_it_puts_a_model_first_that_scores_lower():
+    hits = np.random.default_rng(1).random(400) < 0.8
+    less = hits.copy()
+    less[hits.nonzero()[0][:3]] = False
+    less[(~hits).nonzero()[0][:2]] = True
+    known = [candidate("better", prior=0.7), candidate("published", prior=0.9, rank=2)]
+    ranked = tuple(_rivals.ordered(known, [answers(hits), answers(less)], TASK))
+    assert ranked[0].backbone == "published"
+    told = _rivals.conclusion(Ranking(ranked, 400, "published", metric="accuracy"), "rows", blocks=400)
+    assert told.startswith(
+        "published is put first by published scores, which settle what the rows leave open; its leave-one-out"
+    )
+    assert "better (ahead by" in told
+
+
+def test_the_heat_says_how_far_the_losers_are_behind():
+    problem, _ = toy_problem(n=80)
+    heats = race(problem, [named("poor", useful=False), named("good")], plan=Plan(threads=1))
+    (first,), (second,) = heats["good"], heats["poor"]
+    assert first.behind is None
+    assert first.held == second.held == 19
+    assert second.behind.value == pytest.approx(second.loss - first.loss)
+    assert 0 < second.behind.low < second.behind.value < second.behind.high
+
+
+def test_a_leader_that_answers_like_a_constant_is_told():
+    told = []
+    for informative in ("nothing", "features"):
+        problem, _ = toy_problem(n=60, informative=informative, seed=1)
+        found, events = heard(lambda problem=problem: rank(problem, [named("good")]))
+        told.append([one.message for one in events if "constant answer" in one.message])
+        commonest = np.unique(problem.train.targets, return_counts=True)[1].max() / 60
+        assert (found.candidates[0].interval.value <= commonest) == bool(told[-1])
+    assert [len(one) for one in told] == [1, 0]
 
 
 def test_the_race_looks_at_held_rows_only_to_score(monkeypatch):
@@ -748,7 +786,9 @@ def test_the_table_marks_the_group_and_names_who_was_left_out():
     found = rank(problem, bases, limits=Limits(parameters=1e6), rankers=["ridge_loo", "nce", "logme"])
     told = _ranking.lines(found)
     head = " ".join(told[0].split())
-    assert head == "backbone read at ridge_loo (accuracy) 95 % interval logme mean rank prior parameters seconds full pass"
+    assert head == "backbone read at accuracy 95 % interval mean rank prior"
+    assert ["backbone", "logme"] in [line.split() for line in told]
+    assert "backbone parameters seconds one full pass" in [" ".join(line.split()) for line in told]
     assert [line[:3].strip() for line in told[1:4]] == ["=*", "=", ""]
     assert "left out: large: it has 1000.0 million parameters, 1.0 are allowed" in told
     assert told[-1] == found.conclusion

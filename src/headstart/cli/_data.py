@@ -57,7 +57,8 @@ Parameters = Annotated[
     str | None, typer.Option("--max-params", metavar="N", help="Leave out models with more parameters: 5M, 0.5G.")
 ]
 Memory = Annotated[
-    str | None, typer.Option("--max-memory", metavar="BYTES", help="Leave out models that need more: 500M, 2G.")
+    str | None,
+    typer.Option("--max-memory", metavar="BYTES", help="Leave out models whose weights and features need more: 500M, 2G."),
 ]
 Seconds = Annotated[
     str | None, typer.Option("--max-seconds", metavar="TIME", help="Leave out models that take longer to read all: 60, 5m.")

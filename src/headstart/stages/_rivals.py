@@ -120,16 +120,27 @@ def conclusion(found: Ranking, plural: str, *, blocks: int) -> str:
     score = f"{first.interval.value:.3f}" if first.interval else "none"
     if not others:
         return f"{first.backbone} is the only candidate: leave-one-out {found.metric} {score} on {found.rows} {plural}."
+    source = "places on other problems" if found.static_from == "log" else "published scores"
+    its = f"its leave-one-out {found.metric} is {score} on {found.rows} {plural}"
     told = f"{first.backbone} leads with a leave-one-out {found.metric} of {score} on {found.rows} {plural}"
     if first.raced:
-        racers = sum(bool(one.raced) for one in found.candidates)
-        told = f"{first.backbone} wins the race of {racers}; its leave-one-out {found.metric} is {score} on {found.rows} {plural}"
+        told = f"{_won(found.candidates)}; {its}"
+    elif first.mean_rank > min(one.mean_rank for one in others):
+        told = f"{first.backbone} is put first by {source}, which settle what the rows leave open; {its}"
     told += _apart(others, blocks)
     if found.static_best is None:
         return f"{told}."
-    source = "places on other problems" if found.static_from == "log" else "published scores"
     same = "the same" if found.static_best == first.backbone else found.static_best
     return f"{told}; {source} alone would have chosen {same}."
+
+
+def _won(found: Sequence[Candidate]) -> str:
+    """How the first of ``found`` won the race, and from whom its last heat does not tell it."""
+    first, *others = found
+    racers = [one for one in others if one.raced]
+    told = f"{first.backbone} wins the race of {len(racers) + 1} on {first.raced[-1].held} rows held out"
+    level = [one.backbone for one in racers if (after := one.raced[-1].behind) is not None and after.low <= 0]
+    return f"{told} (not told apart there: {', '.join(level)})" if level else told
 
 
 def _apart(others: Sequence[Candidate], blocks: int) -> str:

@@ -134,10 +134,14 @@ def advice(low: float, middle: float, high: float, *, have: int, unit: str) -> s
     """How many more exam items settle it, as a range: ``low``, ``middle`` and ``high`` are estimates of the whole exam."""
     if middle == float("inf"):
         return f"More exam {unit} cannot settle it; more training data or seeds might."
-    fewest, most = (one_figure(max(total - have, have / 10, 5)) for total in (low, high))
+    fewest, likely, most = (one_figure(max(total - have, have / 10, 5)) for total in (low, middle, high))
     if fewest == "thousands of":
         return f"Thousands more exam {unit} would be needed to settle it."
     if most == "thousands of":
-        return f"Between {fewest} and thousands more exam {unit} would likely settle it."
+        if likely == most:
+            return f"At least {fewest} and perhaps thousands more exam {unit} would be needed to settle it."
+        return (
+            f"About {likely} more exam {unit} would settle it if the gain is what it seems; thousands if it is far smaller."
+        )
     amount = f"About {fewest}" if fewest == most else f"About {fewest} to {most}"
     return f"{amount} more exam {unit} would likely settle it."

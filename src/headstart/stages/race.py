@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from headstart import registry
+from headstart._cutting import standard_error
 from headstart._events import emit
 from headstart.backbone import Backbone
 from headstart.errors import HeadstartError
-from headstart.evidence import Rung
+from headstart.evidence import Interval, Rung
 from headstart.features import FeatureStore, Lens
-from headstart.problem import Problem
+from headstart.problem import Examples, Problem
+from headstart.stages._intervals import t_quantile
 from headstart.stages._rows import some_rows
 from headstart.stages.locate import locate
 from headstart.strategy import Plan, Recipe
@@ -43,20 +45,25 @@ def race(
     run: dict[str, tuple[Rung, ...]] = dict.fromkeys(left, ())
     lenses: dict[str, Lens] = {}
     epochs = FIRST
+    assert inner.valid is not None
     while len(left) > 1:
+        losses: dict[str, np.ndarray] = {}
         for name, base in left.items():
             try:
                 if name not in lenses:
                     lenses[name] = locate(seen, base, store=store, plan=upper).lens(store)
-                run[name] = (*run[name], _heat(inner, base, lenses[name], plan=plan, epochs=epochs, seed=seed))
+                rung, losses[name] = _heat(inner, base, lenses[name], plan=plan, epochs=epochs, seed=seed)
+                run[name] = (*run[name], rung)
             except HeadstartError as error:
                 emit("warning", f"'{name}' is out of the race: {error}")
-        heat = {name: run[name][-1] for name in left if run[name] and run[name][-1].epochs == epochs}
-        if not heat:
+        if not losses:
             break
-        _tell(heat, problem)
-        best = sorted(heat, key=lambda name: heat[name].loss)[: (len(heat) + 1) // 2]
-        left = {name: left[name] for name in best}
+        order = sorted(losses, key=lambda name: run[name][-1].loss)
+        for name in order[1:]:
+            behind = _behind(losses[name] - losses[order[0]], inner.valid)
+            run[name] = (*run[name][:-1], replace(run[name][-1], behind=behind))
+        _tell({name: run[name][-1] for name in losses}, problem)
+        left = {name: left[name] for name in order[: (len(order) + 1) // 2]}
         epochs *= 2
     order = sorted(run, key=lambda name: (-len(run[name]), run[name][-1].loss if run[name] else np.inf))
     return {name: run[name] for name in order}
@@ -71,15 +78,26 @@ def _inner(problem: Problem, plan: Plan, seed: int) -> Problem:
     return replace(problem, task=problem.task.fitted(rows.targets), train=rows, valid=valid)
 
 
-def _heat(inner: Problem, base: Backbone, lens: Lens, *, plan: Plan, epochs: int, seed: int) -> Rung:
+def _heat(inner: Problem, base: Backbone, lens: Lens, *, plan: Plan, epochs: int, seed: int) -> tuple[Rung, np.ndarray]:
+    """The heat of one base, and its loss on each unit held out."""
     held = inner.valid
     assert held is not None
     tune, probe = (registry.get("strategies", name) for name in ("fine_tune", "linear_probe"))
     recipe = Recipe(tune(epochs=epochs) if base.trainable else probe(), lens)
     fitted = recipe.fit(replace(inner, valid=None), plan=replace(plan, tuned_epochs=epochs), seed=seed)
     task, raw = fitted.task, fitted.raw(held)
-    answers = task.decode(raw.rows, raw.offsets)
-    return Rung(epochs, task.score(task.outcomes(held.targets, answers)), float(task.losses(raw.rows, held.targets).mean()))
+    score = task.score(task.outcomes(held.targets, task.decode(raw.rows, raw.offsets)))
+    losses = task.losses(raw.rows, held.targets)
+    return Rung(epochs, score, float(losses.mean()), len(held)), losses
+
+
+def _behind(more: np.ndarray, held: Examples) -> Interval:
+    """The mean of ``more``, losses above those of another on the units of ``held``; whole blocks are the sample."""
+    blocks = held.blocks.astype(str)
+    if len(more) != len(held):  # words
+        blocks = np.repeat(blocks, [len(one) for one in held.targets])
+    reach = t_quantile(0.025, max(1, len(np.unique(blocks)) - 1)) * standard_error(more, blocks)
+    return Interval(float(more.mean()), float(more.mean() - reach), float(more.mean() + reach))
 
 
 def _tell(heat: Mapping[str, Rung], problem: Problem) -> None:

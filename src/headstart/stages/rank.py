@@ -15,7 +15,7 @@ from headstart._events import emit
 from headstart.backbone import Backbone, Tap, feature_taps
 from headstart.errors import HeadstartError, NotAdmissible
 from headstart.evidence import Candidate, LeftOut, Ranking
-from headstart.features import Features, FeatureStore
+from headstart.features import Features, FeatureStore, Lens
 from headstart.problem import Examples, Problem
 from headstart.rankers import Seen
 from headstart.stages import _limits, _rivals
@@ -23,7 +23,7 @@ from headstart.stages._history import History
 from headstart.stages._layers import scored, seen_at
 from headstart.stages._rows import some_rows
 from headstart.stages.race import race
-from headstart.strategy import Limits, Plan
+from headstart.strategy import Limits, Plan, Recipe, strategy_named
 
 if TYPE_CHECKING:
     from headstart.tasks import Task
@@ -83,7 +83,18 @@ def rank(
     found = Ranking(tuple(ranked), len(rows), static, "", metric, source, short, (*gone, *left_out))
     found = replace(found, conclusion=_rivals.conclusion(found, plural, blocks=_rivals.count_blocks(answers)))
     emit("stage", found.conclusion)
+    _warn_of_chance(problem, rows, ranked[0], plan)
     return found
+
+
+def _warn_of_chance(problem: Problem, rows: Examples, first: Candidate, plan: Plan) -> None:
+    """Say so where even the leader answers no better than a constant does."""
+    task = problem.task.unitwise
+    constant = Recipe(strategy_named("chance"), Lens()).fit(replace(problem, train=rows), plan=plan, seed=0)
+    answers, targets, _ = problem.task.rows(constant.raw(rows), rows)
+    if first.interval and first.interval.value <= task.score(task.outcomes(targets, task.decode(answers))):
+        told = f"Even {first.backbone} does not answer better than a constant answer would: this order means little."
+        emit("warning", f"{told} More examples a class are needed.")
 
 
 def suitable(kind: str) -> list[str]:
