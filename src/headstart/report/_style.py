@@ -76,7 +76,10 @@ _VERDICT = """
 """
 
 _TABLES = """
-.scroll{overflow-x:auto;margin:0 0 1rem}
+.scroll{overflow-x:auto;margin:0 0 1rem;background:linear-gradient(90deg,var(--paper) 40%,transparent) left/3rem 100% local,
+ linear-gradient(270deg,var(--paper) 40%,transparent) right/3rem 100% local,
+ linear-gradient(90deg,var(--rule),transparent) left/1rem 100%,linear-gradient(270deg,var(--rule),transparent) right/1rem 100%;
+ background-repeat:no-repeat}
 .scroll:focus-visible{outline:2px solid var(--with);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:.9rem;line-height:1.4}
 caption{text-align:left;color:var(--soft);font-size:.86rem;padding:0 0 .45rem}
@@ -201,7 +204,7 @@ _SCREENS = """
  section{display:block;margin-top:1.2rem;padding-top:.8rem}
  section>header{break-after:avoid;margin-bottom:.5rem}
  .verdict,.photos>figure,.texts>figure,tr,svg,.box,.facts{break-inside:avoid}
- .scroll{overflow:visible}
+ .scroll{overflow:visible;background:none}
  .verdict,.shown,svg{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 }
 """
