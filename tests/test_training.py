@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart import _events, _network, _training
+from headstart import _augment, _events, _network, _training
 from headstart._linear import probe_head
 from headstart.errors import NotAdmissible
 from headstart.features import Lens
@@ -47,7 +47,7 @@ def test_learns_and_comes_back_from_its_state(kind, task):
 @pytest.mark.parametrize("kind", ["scratch", "fine_tune"])
 def test_the_seed_decides_and_the_order_of_rows_does_not(kind):
     problem, exam = toy_problem(informative="columns")
-    used = recipe(kind, shares=(1.0,)) if kind == "fine_tune" else recipe(kind)
+    used = recipe(kind, average="last") if kind == "fine_tune" else recipe(kind)
     first, same, other = (used.fit(problem, plan=PLAN, seed=seed).scores(exam.examples) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, same)
     assert np.abs(first - other).max() > 1e-3
@@ -124,8 +124,8 @@ def test_what_was_kept_is_what_was_best():
         groups = [{"params": [*model.parameters(), *model.head.parameters()], "lr": 0.02}]
         batches = lambda index, generator: (inputs[index], *labels.take(index))  # noqa: E731
         schedule = _training.Schedule(epochs=15, batch=8, average=average)
-        given = {"task": task, "rows": rows, "held": held, "groups": groups, "schedule": schedule}
-        trained = _training.train(model, batches, **given, seed=0, what="a test")
+        work = _training.Work(model, batches, task, rows, held, groups, schedule, seed=0, what="a test")
+        trained = _training.train(work)
         reached = _training.evaluate(model, batches, task=task, rows=held).mean()
         assert reached == pytest.approx(trained.history[trained.best_epoch - 1][1])
         assert reached < trained.history[0][1]
@@ -133,7 +133,7 @@ def test_what_was_kept_is_what_was_best():
 
 def test_share_zero_is_the_probe():
     problem, exam = toy_problem(noise=0.1)
-    predictor = recipe("fine_tune", shares=(0.0,)).fit(problem, plan=PLAN)
+    predictor = recipe("fine_tune", average="wise_ft:shares=0").fit(problem, plan=PLAN)
     store, backbone = predictor.lens.store, predictor.lens.backbone
     rows = {
         name: store.features(backbone, part, ["stage3"])[0].rows.astype(float)
@@ -186,7 +186,7 @@ def test_only_what_lies_above_the_cut_is_stored():
 def test_fine_tuning_without_a_cut_trains_from_the_input():
     problem, exam = toy_problem(task="regression", informative="columns", n=160)
     lens = Lens(((toy_backbone(), "stage3"),), None)
-    floor, tuned = (Recipe(FineTune(shares=(share,)), lens).fit(problem, plan=PLAN) for share in (0.0, 1.0))
+    floor, tuned = (Recipe(FineTune(average=one), lens).fit(problem, plan=PLAN) for one in ("wise_ft:shares=0", "last"))
     assert "network.stage1.weight" in tuned.state()[1]
     assert score(tuned, exam) > score(floor, exam) + 0.05
 
@@ -222,7 +222,7 @@ def test_the_running_mean_copies_batch_norm_statistics():
     norm = torch.nn.BatchNorm1d(3)
     module = torch.nn.ModuleDict({"norm": norm})
     model = _network.Model.of(Network(module, None, lambda x, cut: norm(x), 3), 2)
-    mean = _training._RunningMean(model, 0.999)
+    mean = _network.RunningMean(model, 0.999)
     norm.train()(torch.randn(64, 3) * 5 + 7)
     mean.update()
     mean.swap_in()
@@ -234,15 +234,15 @@ def test_augmented_photos_are_photos_and_repeat():
     import torch
 
     photos = torch.randint(256, (6, 24, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    first, second, other = (_training.augmented(photos, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, second, other = (_augment.augmented(photos, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert first.dtype == torch.uint8
     assert first.shape == photos.shape
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
-    untouched = _training.augmented(photos, torch.Generator().manual_seed(0), area=1.0, flip=False, light=0.0)
+    untouched = _augment.augmented(photos, torch.Generator().manual_seed(0), area=1.0, flip=False, light=0.0)
     assert (untouched.int() - photos.int()).abs().float().mean() < 30  # only the aspect moves
     rows = torch.randn(4, 12)
-    assert _training.augmented(rows, torch.Generator()) is rows
+    assert _augment.augmented(rows, torch.Generator()) is rows
 
 
 def test_examples_in_order_are_the_same_examples():

@@ -22,7 +22,7 @@ PART = 1024  # items whose inputs are in memory at once while predicting
 class Model:
     """A network that is trained above ``cut`` (None: all of it) and a linear head on its last feature row.
 
-    ``still`` names stages above the cut that do not move either. ``statistics`` says whether batch-norm layers keep learning
+    ``moving`` names the parameters above the cut that move. ``statistics`` says whether batch-norm layers keep learning
     their running means; otherwise they stay in eval mode.
     """
 
@@ -30,7 +30,6 @@ class Model:
     head: Any
     cut: str | None = None
     statistics: bool = True
-    still: tuple[str, ...] = ()
     moving: tuple[str, ...] = field(default=())
 
     @classmethod
@@ -41,23 +40,27 @@ class Model:
         *,
         cut: str | None = None,
         statistics: bool = True,
-        still: Collection[str] = (),
+        moving: Collection[str] | None = None,
     ) -> Model:
-        """The model with a head of zeros. Whatever does not move stops asking for gradients."""
+        """The model with a head of zeros; all above the cut moves, or ``moving``. What does not asks for no gradients."""
         import torch
 
         head = torch.nn.Linear(network.width, width)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-        above = stages_above(network, cut)
-        moving = tuple(name for place, names in above.items() if place not in still for name in names)
+        if moving is None:
+            moving = [name for names in stages_above(network, cut).values() for name in names]
         for name, parameter in network.module.named_parameters():
             parameter.requires_grad_(name in moving)
-        return cls(network, head, cut, statistics, tuple(still), moving)
+        return cls(network, head, cut, statistics, tuple(moving))
+
+    def rows(self, states: Any) -> Any:
+        """Feature rows (units, width) of a batch of states at the cut."""
+        return self.network.above(states, self.cut)
 
     def scores(self, states: Any) -> Any:
         """Raw scores (units, K) of a batch of states at the cut."""
-        return self.head(self.network.above(states, self.cut))
+        return self.head(self.rows(states))
 
     def mode(self, *, training: bool) -> None:
         import torch
@@ -124,6 +127,34 @@ class Model:
         return Features(np.concatenate(found), np.concatenate([[0], np.cumsum([len(rows) for rows in found])]))
 
 
+class RunningMean:
+    """A running mean of the parameters. Batch-norm statistics are copied, never averaged from their start values."""
+
+    def __init__(self, model: Model, decay: float) -> None:
+        self.model, self.decay, self.steps = model, decay, 0
+        self.mean = model.copy() if decay else {}
+
+    def update(self) -> None:
+        import torch
+
+        if not self.decay:
+            return
+        self.steps += 1
+        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        now = self.model.tensors()
+        learned = [name for name in now if name.startswith("head.") or name.removeprefix("network.") in self.model.moving]
+        torch._foreach_lerp_([self.mean[name] for name in learned], [now[name] for name in learned], share)
+        for name in now.keys() - set(learned):
+            self.mean[name].copy_(now[name])
+
+    def swap_in(self) -> dict[str, Any]:
+        """Put the mean into the model; what was there before."""
+        live = self.model.copy()
+        if self.decay:
+            self.model.load(self.mean)
+        return live
+
+
 def stages_above(network: Network, cut: str | None) -> dict[str, list[str]]:
     """Names of the parameters in each stage above ``cut``, by the place that it leads to, from the cut to the output."""
     names = [name for name, _ in network.module.named_parameters()]
@@ -177,19 +208,21 @@ class NetworkScorer:
             "cut": self.model.cut,
             "views": list(self.views),
             "statistics": self.model.statistics,
-            "still": list(self.model.still),
             "unit": self.unit,
         }
         return learned, arrays
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> NetworkScorer:
+    def restore(
+        cls, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens, *, network: Network | None = None
+    ) -> NetworkScorer:
+        """The scorer that ``state`` describes, on ``network`` (the lens's own, unless something was built into it)."""
         import torch
 
         unit, width = state.get("unit", "item"), len(arrays["head.bias"])
-        network = lens.backbone.network(unit=unit)
-        still = tuple(state.get("still", ()))
-        model = Model.of(network, width, cut=state["cut"], statistics=state["statistics"], still=still)
+        network = network or lens.backbone.network(unit=unit)
+        moving = [name for name, _ in network.module.named_parameters() if f"network.{name}" in arrays]
+        model = Model.of(network, width, cut=state["cut"], statistics=state["statistics"], moving=moving)
         model.load({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
         model.mode(training=False)
         return cls(model, tuple(state["views"]), unit)

@@ -1,9 +1,10 @@
 """The one training loop: a network from a cut upward, with a linear head, on batches from anywhere.
 
-A strategy says what moves and how fast (``groups``), where batches come from (``batches``) and how long (``Schedule``).
-The loop does the rest the same way for every task: AdamW, warm-up and cosine, early stop on a held-out part of the
-training rows, the best weights kept, a clean stop when the loss is no number any more. Every random draw comes from an
-explicit generator: same seed, same thread count, same weights.
+A strategy says what moves and how fast (``groups``), where batches come from (``batches``), what is added to the loss
+(``penalty``) and how long (``Schedule``). The loop does the rest the same way for every task: AdamW, warm-up and cosine, a
+rate chosen from several by a short rung, early stop on a held-out part of the training rows, the best weights kept, a clean
+stop when the loss is no number any more, smaller parts of a batch when memory is short. Every random draw comes from an
+explicit generator: same seed, same thread count, same weights, also when a killed run goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart._checkpoint import Checkpoint, Kept
 from headstart._events import emit
 from headstart._linear import fit_temperature
-from headstart._network import CHUNK, Model
+from headstart._network import CHUNK, Model, RunningMean
 from headstart.features import Features, unit_offsets
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 HELD = 500  # items say well enough when to stop; more of them would be missing from the training
 FEW = 400  # fewer rows than this pass several times an epoch
+EVERY = 60.0  # seconds between checkpoints
+RUNG = 0.15  # of the schedule is what each rate runs before one is chosen
 TEMPERATURES = tuple(2.0 ** (step / 2) for step in range(-4, 7))
 
 
@@ -53,78 +57,253 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training:
-    """What happened: the epoch whose weights were kept (0: the first ones), losses an epoch, why it ended."""
+    """What happened: the epoch whose weights were kept (0: the first ones), losses an epoch, why it ended, at which times
+    the rate, with how many parts to a batch."""
 
     best_epoch: int
     history: tuple[tuple[float, float], ...]  # (training loss, held-out loss) an epoch
     seconds: float
     ended: str  # "schedule", "patience" or "diverged"
+    rate: float = 1.0
+    parts: int = 1
 
     def notes(self) -> dict[str, Any]:
         """What a predictor's record keeps of it; without seconds, so that equal fits have equal records."""
         history = [[None if math.isnan(loss) else round(loss, 6) for loss in pair] for pair in self.history]
-        return {"epochs": len(history), "best_epoch": self.best_epoch, "ended": self.ended, "history": history}
+        found = {"epochs": len(history), "best_epoch": self.best_epoch, "ended": self.ended, "history": history}
+        return {**found, "rate": self.rate, **({"parts": self.parts} if self.parts > 1 else {})}
 
 
 Batches = Callable[[np.ndarray, Any], tuple[Any, Any, Any]]
 """(row indices, generator) → (inputs, encoded targets, weights), tensors. Without a generator: rows as they are."""
 
 
-def train(
-    model: Model,
-    batches: Batches,
-    *,
-    task: Task,
-    rows: np.ndarray,
-    held: np.ndarray,
-    groups: Sequence[Mapping[str, Any]],
-    schedule: Schedule,
-    seed: int,
-    what: str,
-    counts: np.ndarray | None = None,
-) -> Training:
-    """Train ``model`` in place on ``rows``; it ends with the weights that were best on ``held``.
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One batch on its way: ``inputs`` at the cut, the feature ``rows`` and raw ``scores`` of its units, their ``encoded``
+    targets."""
+
+    inputs: Any
+    rows: Any
+    scores: Any
+    encoded: Any
+
+
+Penalty = Callable[[Step], Any]
+"""What is added to the loss of a batch: a scalar tensor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a training is given, but for the rate. ``rows`` are trained on, ``held`` decides.
+
+    ``groups`` are AdamW's parameter groups, each with its ``lr``; one with a ``wait`` moves from that share of the schedule
+    on. ``counts`` says how many units each row has, where that is not one: losses of one item's words are no independent
+    witnesses.
+    """
+
+    model: Model
+    batches: Batches
+    task: Task
+    rows: np.ndarray
+    held: np.ndarray
+    groups: Sequence[Mapping[str, Any]]
+    schedule: Schedule
+    seed: int
+    what: str
+    counts: np.ndarray | None = None
+    penalty: Penalty | None = None
+
+    def losses(self) -> np.ndarray:
+        return evaluate(self.model, self.batches, task=self.task, rows=self.held, counts=self.counts)
+
+
+def train(work: Work, *, rates: Sequence[float] = (1.0,), keep: Checkpoint | None = None) -> Training:
+    """Train ``work.model`` in place; it ends with the weights that were best on the held-out rows.
 
     Best means the latest epoch that the held-out rows cannot tell from the lowest loss (within one standard error): a few
     dozen rows are noisy, and weights at the end of the schedule have settled.
-    Without held-out rows the whole schedule runs and the last weights stay. ``groups`` are AdamW's parameter groups, each
-    with its ``lr``. ``counts`` says how many units each row has, where that is not one: losses of one item's words are no
-    independent witnesses.
+    Without held-out rows the whole schedule runs and the last weights stay. Of several ``rates`` (times the rate of each
+    group), each trains a few epochs, and the one whose held-out loss is then lowest goes on (successive halving; Jamieson &
+    Talwalkar 2016). After an epoch the state goes to ``keep``, once a minute at most; a killed training goes on from there,
+    bit for bit.
     """
     import torch
 
-    started, history, ended = time.monotonic(), [], "schedule"
+    started = time.monotonic()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for dropout, which takes no generator
-        generator = torch.Generator().manual_seed(seed)
-        optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=True)
-        steps = schedule.passes * math.ceil(len(rows) / schedule.batch)
-        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _cosine(schedule, steps))
-        mean = _RunningMean(model, schedule.average)
-        lowest, best = 0, evaluate(model, batches, task=task, rows=held, counts=counts)
-        kept = (0, model.copy())
-        for epoch in range(1, schedule.epochs + 1):
-            loss = _epoch(model, batches, task, rows, schedule, optimiser, rate, generator, mean)
-            live = mean.swap_in()
-            losses = evaluate(model, batches, task=task, rows=held, counts=counts)
-            if math.isfinite(loss) and (_as_good(losses, best) if len(held) else model.finite()):
-                kept = (epoch, model.copy())
-                if losses.sum() < best.sum():
-                    lowest, best = epoch, losses
-            model.load(live)
-            reached = float(losses.mean()) if len(held) else math.nan
-            history.append((loss, reached))
-            emit("progress", what, done=epoch, total=schedule.epochs, loss=loss, held_out=reached)
-            if not math.isfinite(loss):
-                ended = "diverged"
-                emit("warning", f"{what}: the loss is no number any more in epoch {epoch}; the best weights so far stay.")
-                break
-            if len(held) and epoch - lowest >= schedule.patience:
-                ended = "patience"
-                break
-        model.load(kept[1])
-    model.mode(training=False)
-    return Training(kept[0], tuple(history), time.monotonic() - started, ended)
+        before = keep.read() if keep else None
+        if before is not None:
+            run = _Run(work, before.facts["factor"])
+            run.load(before)
+        else:
+            run = _first(work, rates)
+        written = time.monotonic()
+        while not run.ended:
+            run.advance()
+            if keep and not run.ended and time.monotonic() - written >= EVERY:
+                keep.write(run.state())
+                written = time.monotonic()
+        if keep:
+            keep.clear()
+        work.model.load(run.kept)
+    work.model.mode(training=False)
+    return Training(run.best_epoch, tuple(run.history), time.monotonic() - started, run.ended, run.factor, run.parts)
+
+
+def _first(work: Work, rates: Sequence[float]) -> _Run:
+    """The run that goes on: the only one, or the one with the lowest held-out loss after the rung."""
+    import torch
+
+    if len(rates) < 2 or not len(work.held):
+        return _Run(work, rates[0] if len(rates) == 1 else sorted(rates)[len(rates) // 2])
+    start, trials = work.model.copy(), []
+    epochs = max(1, round(RUNG * work.schedule.epochs))
+    for factor in rates:
+        work.model.load(start)
+        run = _Run(work, factor)
+        while run.epoch < epochs and not run.ended:
+            run.advance()
+        reached = run.history[-1][1] if run.ended != "diverged" else math.inf
+        trials.append((math.inf if math.isnan(reached) else reached, run, work.model.copy(), torch.get_rng_state()))
+    _, run, live, drawn = min(trials, key=lambda one: one[0])
+    work.model.load(live)
+    torch.set_rng_state(drawn)
+    return run
+
+
+class _Run:
+    """A training on its way: everything that decides how it goes on, as one state."""
+
+    def __init__(self, work: Work, factor: float) -> None:
+        import torch
+
+        self.work, self.factor, self.epoch, self.parts = work, factor, 0, 1
+        torch.manual_seed(work.seed)  # for dropout, which takes no generator
+        self.generator = torch.Generator().manual_seed(work.seed)
+        waits = [group.get("wait", 0.0) for group in work.groups]
+        groups = [{**{k: v for k, v in group.items() if k != "wait"}, "lr": factor * group["lr"]} for group in work.groups]
+        self.optimiser = torch.optim.AdamW(groups, fused=True)
+        steps = work.schedule.passes * math.ceil(len(work.rows) / work.schedule.batch)
+        shares = [_cosine(work.schedule, steps, wait) for wait in waits]
+        self.rate = torch.optim.lr_scheduler.LambdaLR(self.optimiser, shares)
+        self.mean = RunningMean(work.model, work.schedule.average)
+        self.best = work.losses()
+        self.best_epoch, self.lowest, self.kept = 0, 0, work.model.copy()
+        self.history: list[tuple[float, float]] = []
+        self.ended = ""
+
+    def advance(self) -> None:
+        """One epoch, and whether it was the last."""
+        work, schedule = self.work, self.work.schedule
+        self.epoch += 1
+        loss = self._pass()
+        live = self.mean.swap_in()
+        losses = work.losses()
+        if math.isfinite(loss) and (_as_good(losses, self.best) if len(work.held) else work.model.finite()):
+            self.best_epoch, self.kept = self.epoch, work.model.copy()
+            if losses.sum() < self.best.sum():
+                self.lowest, self.best = self.epoch, losses
+        work.model.load(live)
+        reached = float(losses.mean()) if len(work.held) else math.nan
+        self.history.append((loss, reached))
+        emit("progress", work.what, done=self.epoch, total=schedule.epochs, loss=loss, held_out=reached)
+        if not math.isfinite(loss):
+            self.ended = "diverged"
+            told = f"{work.what}: the loss is no number any more in epoch {self.epoch}; the best weights so far stay."
+            emit("warning", told)
+        elif len(work.held) and self.epoch - self.lowest >= schedule.patience:
+            self.ended = "patience"
+        elif self.epoch >= schedule.epochs:
+            self.ended = "schedule"
+
+    def _pass(self) -> float:
+        """One epoch's steps; their mean loss. NaN at once when a loss or gradient is no number: that step is not taken."""
+        import torch
+
+        work, schedule = self.work, self.work.schedule
+        work.model.mode(training=True)
+        total, steps = 0.0, 0
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        for _ in range(schedule.passes):
+            order = work.rows[torch.randperm(len(work.rows), generator=self.generator).numpy()]
+            for index in np.array_split(order, math.ceil(len(work.rows) / schedule.batch)):  # no tail of one row
+                value = self._gradient(index)
+                norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
+                if not (math.isfinite(value) and math.isfinite(float(norm))):
+                    return math.nan
+                self.optimiser.step()
+                self.rate.step()
+                self.mean.update()
+                total, steps = total + value, steps + 1
+        return total / steps
+
+    def _gradient(self, index: np.ndarray) -> float:
+        """The gradient of one batch's mean loss, and that loss; in ever smaller parts while memory does not suffice."""
+        work, drawn = self.work, self.generator.get_state()
+        while True:
+            try:
+                self.generator.set_state(drawn)
+                self.optimiser.zero_grad(set_to_none=True)
+                value = 0.0
+                for part in np.array_split(index, min(self.parts, len(index))):
+                    inputs, encoded, weights = work.batches(part, self.generator)
+                    loss = _loss(work, inputs, encoded, weights, self.generator) * (len(part) / len(index))
+                    loss.backward()
+                    value += float(loss.detach())
+                return value
+            except (MemoryError, RuntimeError) as error:
+                if self.parts >= len(index) or not _short_of_memory(error):
+                    raise
+                self.parts *= 2
+                emit("warning", f"{work.what}: memory is short; each batch is taken in {self.parts} parts, its size stays.")
+
+    def state(self) -> Kept:
+        """All of it, so that ``load`` goes on as if nothing had happened."""
+        import torch
+
+        names = ("epoch", "factor", "parts", "best_epoch", "lowest", "history")
+        arrays = {
+            "generator": self.generator.get_state().numpy(),
+            "drawn": torch.get_rng_state().numpy(),
+            "best": self.best,
+            **{f"live/{name}": value.numpy() for name, value in self.work.model.tensors().items()},
+            **{f"kept/{name}": value.numpy() for name, value in self.kept.items()},
+            **{f"mean/{name}": value.numpy() for name, value in self.mean.mean.items()},
+        }
+        for place, moments in self.optimiser.state_dict()["state"].items():
+            arrays |= {f"moments/{place}/{name}": value.numpy() for name, value in moments.items()}
+        return Kept({name: getattr(self, name) for name in names} | {"averaged": self.mean.steps}, arrays)
+
+    def load(self, found: Kept) -> None:
+        import torch
+
+        facts, tensors = found.facts, {name: torch.from_numpy(np.array(one)) for name, one in found.arrays.items()}
+
+        def below(prefix: str) -> dict[str, Any]:
+            return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+
+        self.epoch, self.parts, self.mean.steps = facts["epoch"], facts["parts"], facts["averaged"]
+        self.best_epoch, self.lowest, self.best = facts["best_epoch"], facts["lowest"], found.arrays["best"]
+        self.history = [(math.nan if a is None else a, math.nan if b is None else b) for a, b in facts["history"]]
+        self.generator.set_state(tensors["generator"])
+        torch.set_rng_state(tensors["drawn"])
+        self.work.model.load(below("live/"))
+        self.kept = below("kept/")
+        self.mean.mean = below("mean/")
+        moments: dict[int, dict[str, Any]] = {}
+        for name, value in below("moments/").items():
+            place, _, which = name.partition("/")
+            moments.setdefault(int(place), {})[which] = value.reshape(()) if which == "step" else value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        steps = self.epoch * self.work.schedule.passes * math.ceil(len(self.work.rows) / self.work.schedule.batch)
+        self.rate.last_epoch = steps
+        for group, base, share in zip(self.optimiser.param_groups, self.rate.base_lrs, self.rate.lr_lambdas, strict=True):
+            group["lr"] = base * share(steps)
+
+
+def _short_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def evaluate(
@@ -160,45 +339,11 @@ def _as_good(losses: np.ndarray, best: np.ndarray) -> bool:
     return bool(more.mean() < 0 or more.mean() < more.std() / math.sqrt(len(more)))
 
 
-def _epoch(
-    model: Model,
-    batches: Batches,
-    task: Task,
-    rows: np.ndarray,
-    schedule: Schedule,
-    optimiser: Any,
-    rate: Any,
-    generator: Any,
-    mean: _RunningMean,
-) -> float:
-    """One epoch; its mean loss. NaN at once when a step's loss or gradient is no number: that step is not taken."""
-    import torch
-
-    model.mode(training=True)
-    total, steps = 0.0, 0
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    for _ in range(schedule.passes):
-        order = rows[torch.randperm(len(rows), generator=generator).numpy()]
-        for index in np.array_split(order, math.ceil(len(rows) / schedule.batch)):  # no tail of one row
-            inputs, encoded, weights = batches(index, generator)
-            loss = _loss(model, task, inputs, encoded, weights, schedule, generator)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
-            value = float(loss.detach())
-            if not (math.isfinite(value) and math.isfinite(float(norm))):
-                return math.nan
-            optimiser.step()
-            rate.step()
-            mean.update()
-            total, steps = total + value, steps + 1
-    return total / steps
-
-
-def _loss(model: Model, task: Task, inputs: Any, encoded: Any, weights: Any, schedule: Schedule, generator: Any) -> Any:
+def _loss(work: Work, inputs: Any, encoded: Any, weights: Any, generator: Any) -> Any:
     """The batch's loss. Mixup (Zhang et al. 2018) mixes losses, which for log-loss is the same as mixing targets."""
     import torch
 
+    model, task, schedule = work.model, work.task, work.schedule
     link = getattr(task, "link", "identity")
 
     def weighted(scores: Any, targets: Any, weights: Any) -> Any:
@@ -208,40 +353,15 @@ def _loss(model: Model, task: Task, inputs: Any, encoded: Any, weights: Any, sch
         return (loss * weights).mean()
 
     if not schedule.mixup or link == "identity" or not torch.is_tensor(inputs):  # texts cannot be mixed
-        return weighted(model.scores(inputs), encoded, weights)
+        rows = model.rows(inputs)
+        scores = model.head(rows)
+        loss = weighted(scores, encoded, weights)
+        return loss if work.penalty is None else loss + work.penalty(Step(inputs, rows, scores, encoded))
     seed = int(torch.randint(2**31, (1,), generator=generator))
     share = float(np.random.default_rng(seed).beta(schedule.mixup, schedule.mixup))
     other = torch.randperm(len(inputs), generator=generator)
     scores = model.scores(share * inputs.float() + (1 - share) * inputs[other].float())
     return share * weighted(scores, encoded, weights) + (1 - share) * weighted(scores, encoded[other], weights[other])
-
-
-class _RunningMean:
-    """A running mean of the parameters. Batch-norm statistics are copied, never averaged from their start values."""
-
-    def __init__(self, model: Model, decay: float) -> None:
-        self.model, self.decay, self.steps = model, decay, 0
-        self.mean = model.copy() if decay else {}
-
-    def update(self) -> None:
-        import torch
-
-        if not self.decay:
-            return
-        self.steps += 1
-        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        now = self.model.tensors()
-        learned = [name for name in now if name.startswith("head.") or name.removeprefix("network.") in self.model.moving]
-        torch._foreach_lerp_([self.mean[name] for name in learned], [now[name] for name in learned], share)
-        for name in now.keys() - set(learned):
-            self.mean[name].copy_(now[name])
-
-    def swap_in(self) -> dict[str, Any]:
-        """Put the mean into the model; what was there before."""
-        live = self.model.copy()
-        if self.decay:
-            self.model.load(self.mean)
-        return live
 
 
 def hold_out(task: Task, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -299,40 +419,14 @@ class Labels:
         return self.encoded[rows], self.weights[rows]
 
 
-def augmented(images: Any, generator: Any, *, area: float = 0.35, flip: bool = True, light: float = 0.3) -> Any:
-    """Random crops of at least ``area`` of each image, mirrored half the time, with other brightness and contrast.
-
-    ``images`` is a uint8 tensor (n, side, side, 3), and so is the answer. Anything else (rows of numbers, states inside a
-    network) comes back as it is.
-    """
-    import torch
-    from torch.nn.functional import affine_grid, grid_sample
-
-    if not torch.is_tensor(images) or images.ndim != 4 or images.dtype != torch.uint8:
-        return images
-    n = len(images)
-    draw = torch.rand(6, n, generator=generator)
-    size = (area + (1 - area) * draw[0]).sqrt()
-    aspect = torch.exp((draw[1] - 0.5) * 0.5)
-    wide, high = (size * aspect.sqrt()).clamp(max=1.0), (size / aspect.sqrt()).clamp(max=1.0)
-    mirror = torch.where(draw[2] < 0.5, -1.0, 1.0) if flip else torch.ones(n)
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = wide * mirror, high
-    theta[:, 0, 2], theta[:, 1, 2] = (1 - wide) * (2 * draw[3] - 1), (1 - high) * (2 * draw[4] - 1)
-    pixels = images.permute(0, 3, 1, 2).float()
-    pixels = grid_sample(pixels, affine_grid(theta, list(pixels.shape), align_corners=False), align_corners=False)
-    gain = 1 + light * (2 * torch.rand(2, n, 1, 1, 1, generator=generator) - 1)
-    middle = pixels.mean(dim=(1, 2, 3), keepdim=True)
-    pixels = ((pixels - middle) * gain[0] + middle) * gain[1]
-    return pixels.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def _cosine(schedule: Schedule, steps: int) -> Callable[[int], float]:
-    """The share of the full rate at each step: a linear warm-up, then half a cosine down to zero."""
+def _cosine(schedule: Schedule, steps: int, wait: float = 0.0) -> Callable[[int], float]:
+    """The share of the full rate at each step: a linear warm-up, then half a cosine down to zero; none before ``wait``."""
     total = max(1, schedule.epochs * steps)
     warm = max(1, round(schedule.warmup * total))
 
     def share(step: int) -> float:
+        if step < wait * total:
+            return 0.0
         if step < warm:
             return (step + 1) / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from headstart import _io
+from headstart._checkpoint import Checkpoint
 from headstart._events import emit
 from headstart.backbone import Backbone, Tap, feature_taps, tap_named
 from headstart.errors import NotAdmissible, RunError, UnknownName
@@ -80,6 +81,10 @@ class FeatureStore:
 
     def spec(self) -> str:
         return "store"  # where features lie is no part of any identity
+
+    def checkpoint(self, key: str) -> Checkpoint | None:
+        """Where the training called ``key`` keeps its state, beside the features; None in memory only."""
+        return Checkpoint(self.path.parent / "training" / f"{key}.safetensors") if self.path else None
 
     def features(self, backbone: Backbone, examples: Examples, taps: Sequence[str], *, view: str = "") -> list[Features]:
         """The rows of ``examples`` at each of ``taps``. Missing items are computed, all taps of a table in one pass."""

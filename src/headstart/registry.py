@@ -20,6 +20,7 @@ FOLDERS = {
     "backbones": "backbone source",
     "rankers": "ranker",
     "strategies": "strategy",
+    "tuning": "part of fine-tuning",
     "engines": "engine",
 }
 

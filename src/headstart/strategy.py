@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
 from dataclasses import fields as dataclass_fields
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -17,6 +19,9 @@ from headstart.problem import INGREDIENTS, Examples, Problem
 if TYPE_CHECKING:
     from headstart.features import Features, Lens
     from headstart.tasks import Task
+
+
+_JOINED = re.compile(r"\+(?=[A-Za-z_])")  # not the sign of an exponent
 
 
 @dataclass(frozen=True)
@@ -226,10 +231,31 @@ class Predictor:
 def strategy_named(text: str) -> Strategy:
     """The strategy that ``text`` names, with settings where it gives some: ``scratch:full=true,batch=32``.
 
-    Raises ``UnknownName`` for a strategy or a setting that does not exist, ``ProblemError`` for a value of another kind.
+    A part of fine-tuning stands for ``fine_tune`` with it, and parts are joined by ``+``: ``lora:rank=4+l2_sp``. Raises
+    ``UnknownName`` for a strategy or a setting that does not exist, ``ProblemError`` for a value of another kind.
     """
+    first, *others = _JOINED.split(text)
+    if first.partition(":")[0] in registry.names("tuning"):
+        first, others = "fine_tune", [first, *others]
+    try:
+        found: Strategy = plugin_named("strategies", first)
+    except UnknownName as error:
+        near = get_close_matches(first.partition(":")[0], registry.names("tuning"), n=1, cutoff=0.6)
+        raise UnknownName(
+            f"{error} Or did you mean '{near[0]}'?" if near and "mean" not in str(error) else str(error)
+        ) from None
+    joined = getattr(found, "joined", None)
+    if others and joined is None:
+        raise ProblemError(
+            f"'{found.name}' has no parts to add '{'+'.join(others)}' to; only fine_tune has. Leave them out."
+        )
+    return joined(others) if others and joined is not None else found
+
+
+def plugin_named(folder: str, text: str) -> Any:
+    """What ``text`` names in ``folder``, made with the settings that it gives."""
     name, _, settings = text.partition(":")
-    made = registry.get("strategies", name)
+    made = registry.get(folder, name)
     known = {field.name: getattr(made(), field.name) for field in dataclass_fields(made)}
     given: dict[str, Any] = {}
     for setting in filter(None, settings.split(",")):
@@ -246,7 +272,7 @@ def _parsed(value: str, like: Any, what: str) -> Any:
         if isinstance(like, bool):
             return {"true": True, "false": False}[value.lower()]
         if isinstance(like, tuple):
-            return tuple(float(part) for part in value.split("/"))
+            return tuple(float(part) if like else part for part in value.split("/"))
         return type(like)(value)
     except (KeyError, ValueError):
         kind = "numbers with / between" if isinstance(like, tuple) else type(like).__name__
@@ -255,6 +281,8 @@ def _parsed(value: str, like: Any, what: str) -> Any:
 
 def _said(strategy: Strategy) -> str:
     """The strategy's name, and its settings that are not the default."""
+    if hasattr(strategy, "said"):
+        return str(strategy.said)
     fields: tuple[Any, ...] = dataclass_fields(strategy) if is_dataclass(strategy) else ()
     changed = [f"{one.name}={value!r}" for one in fields if (value := getattr(strategy, one.name)) != one.default]
     return f"{strategy.name}({', '.join(changed)})" if changed else strategy.name

@@ -23,11 +23,11 @@ def lens_for(strategy):
 
 
 @pytest.mark.parametrize("task", ["classification", "multi_label", "regression"])
-@pytest.mark.parametrize("name", registry.names("strategies"))
+@pytest.mark.parametrize("name", [*registry.names("strategies"), *registry.names("tuning")])
 def test_laws_of_strategies(name, task, request):
     if (name, task) in DECLARED:
         request.applymarker(pytest.mark.xfail(reason=DECLARED[name, task], strict=True))
-    strategy = registry.get("strategies", name)()
+    strategy = strategy_named(name)
     informative = "columns" if strategy.starts_from != "pretrained" else "features"
     problem, exam = toy_problem(task=task, informative=informative, n=150, seed=3)
     if "classes" in strategy.needs and task != "classification":
@@ -43,6 +43,15 @@ def test_names_and_facts(name):
     assert strategy.name == name
     assert strategy.starts_from in ("nothing", "untrained", "pretrained")
     assert "Prefer" in type(strategy).__doc__ or name in ("plain", "scratch", "chance"), "say when to prefer it"
+
+
+@pytest.mark.parametrize("name", registry.names("tuning"))
+def test_parts_say_where_they_belong_and_when_to_prefer_them(name):
+    part = registry.get("tuning", name)()
+    assert part.name == name
+    assert part.slot in ("moves", "term", "average")
+    assert "Prefer it when" in " ".join(type(part).__doc__.split())
+    assert strategy_named(name).said in (name, "fine_tune")
 
 
 @pytest.mark.parametrize("name", registry.names("rankers"))
@@ -96,10 +105,23 @@ def test_a_recipe_knows_what_it_draws_on():
 def test_settings_can_be_named_and_show_in_the_recipe():
     found = strategy_named("scratch:full=true,batch=32,rate=1e-3")
     assert (found.full, found.batch, found.rate) == (True, 32, 1e-3)
-    assert strategy_named("fine_tune:shares=0/0.5").shares == (0.0, 0.5)
+    assert strategy_named("fine_tune:rates=0.3/1").rates == (0.3, 1.0)
     assert strategy_named("scratch") == registry.get("strategies", "scratch")()
     assert Recipe(strategy_named("plain:rows=50"), Lens()).name == "plain(rows=50)"
     assert Recipe(strategy_named("plain"), Lens()).name == "plain"
+    both = strategy_named("fine_tune:epochs=3+partial:layers=1+l2_sp:pull=1e+2")
+    assert (both.epochs, both.moves, both.terms, both.average) == (3, "partial:layers=1", ("l2_sp:pull=1e+2",), "wise_ft")
+    assert Recipe(both, Lens()).name == "fine_tune(epochs=3)+partial:layers=1+l2_sp:pull=1e+2"
+    assert strategy_named("full+last") == strategy_named("fine_tune:moves=full,average=last")
+    assert Recipe(strategy_named("full+last"), Lens()).name == "full+last"
+    with pytest.raises(ProblemError, match="'full' and 'partial' both say what moves"):
+        strategy_named("full+partial")
+    with pytest.raises(ProblemError, match="'linear_probe' has no parts to add 'l2_sp' to"):
+        strategy_named("linear_probe+l2_sp")
+    with pytest.raises(ProblemError, match="'l2_sp' is no part of the kind 'moves'"):
+        strategy_named("fine_tune:moves=l2_sp")
+    with pytest.raises(UnknownName, match="Did you mean 'l2_sp'"):
+        strategy_named("fine_tune+l2sp")
     with pytest.raises(UnknownName, match="Did you mean 'batch'"):
         strategy_named("scratch:batsh=3")
     with pytest.raises(ProblemError, match="'many' is no value for scratch:batch; it takes int"):

@@ -103,7 +103,7 @@ def test_laws_of_strategies_on_texts(name, task, encoder):
 def test_tuning_moves_only_what_lies_above_the_cut(encoder):
     problem, exam = world("token_labels", n=60)
     lens = lens_for(registry.get("strategies", "fine_tune")(), encoder, "word")
-    recipe = Recipe(registry.get("strategies", "fine_tune")(epochs=2, shares=(1.0,)), lens)
+    recipe = Recipe(registry.get("strategies", "fine_tune")(epochs=2, average="last"), lens)
     predictor = recipe.fit(problem, plan=QUICK, seed=0)
     moved = {name.split(".")[3] for name in predictor.state()[1] if name.startswith("network.encoder")}
     assert moved == {"1", "2"}

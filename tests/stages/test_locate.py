@@ -24,6 +24,7 @@ from headstart.stages.estimate import estimate
 from headstart.stages.locate import locate
 from headstart.strategy import Plan, Predictor, Recipe, strategy_named
 from headstart.testing import toy_backbone, toy_problem
+from headstart.tuning import part_named
 
 QUICK = Plan(threads=1, tuned_epochs=2, whole=True)
 READING = Plan(threads=1, tuned_epochs=0)
@@ -335,7 +336,7 @@ def tuned(plan, cut=None, **changes):
     problem, exam = toy_problem(n=120, noise=0.1)
     base = toy_backbone(useful=False)
     lens = Lens(((base, "stage3"),), cut, plan=plan)
-    recipe = Recipe(replace(strategy_named("fine_tune"), shares=(1.0,), **changes), lens)
+    recipe = Recipe(replace(strategy_named("fine_tune+last"), **changes), lens)
     predictor = recipe.fit(problem, plan=replace(QUICK, tuned_epochs=4), seed=0)
     after = {n: t.numpy() for n, t in predictor.scorer.model.network.module.state_dict().items()}
     moved = {
@@ -361,10 +362,10 @@ def test_stages_move_at_their_share_of_the_rate():
     network = toy_backbone().network()
     plan = (Move("stage1", 0.25), Move("stage2", 0.0), Move("stage3", 1.0))
     lens = Lens(((toy_backbone(), "stage3"),), plan=plan)
-    model = _network.Model.of(network, 3, still=lens.still)
     strategy = strategy_named("fine_tune:weight_decay=0")
-    shares = {move.stage: move.share for move in plan}
-    rates = {id(p): group["lr"] for group in strategy._groups(model, shares) for p in group["params"]}
+    speeds = part_named(strategy.moves).speeds(network, lens.cut, plan)
+    model = _network.Model.of(network, 3, moving=[name for speed in speeds for name in speed.names])
+    rates = {id(p): group["lr"] for group in strategy._groups(model, speeds) for p in group["params"]}
     own = dict(network.module.named_parameters())
     assert rates[id(own["stage1.weight"])] == pytest.approx(0.25 * network.rate)
     assert rates[id(own["stage3.bias"])] == pytest.approx(network.rate)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from headstart.backbones import Listing
     from headstart.run import Run
 
-PLUG_INS = ("strategies", "rankers", "tasks", "readers", "inputs")
-WHATS = ("strategies", "backbones", "rankers", "tasks", "readers", "inputs", "runs")
+PLUG_INS = ("strategies", "tuning", "rankers", "tasks", "readers", "inputs")
+WHATS = ("strategies", "tuning", "backbones", "rankers", "tasks", "readers", "inputs", "runs")
 OWN = (
     "Also: own:FOLDER (what headstart.backbones.own.save_backbone wrote), transformers:FOLDER, timm:ARCHITECTURE@FILE; "
     "`headstart add` lists them here."
@@ -30,7 +30,9 @@ WIDEST = 120  # columns: longer lines are hard to read
 
 
 def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="strategies backbones rankers tasks readers inputs runs")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="strategies tuning backbones rankers tasks readers inputs runs")
+    ],
     root: Annotated[str, typer.Option(help="Folder in which runs lie.")] = "runs",
     as_json: Json = False,
     debug: Debug = False,
@@ -122,6 +124,7 @@ def _plug_in(what: str, name: str) -> dict[str, Any]:
     module = sys.modules.get(found.__module__)
     first = ((module.__doc__ if module else None) or found.__doc__ or "").strip().split("\n")[0]
     needs = {"needs": ", ".join(sorted(found.needs)) or "nothing"} if what == "strategies" else {}
+    needs |= {"slot": found.slot} if what == "tuning" else {}
     return {"name": name, **needs, "about": first}
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _network, _training
+from headstart import _augment, _io, _network, _training
 from headstart._linear import Head, LinearScorer, fit_temperature, probe_head
 from headstart.backbone import feature_taps
+from headstart.errors import ProblemError
 from headstart.features import Features
-from headstart.strategy import Plan, Predictor
+from headstart.strategy import Plan, Predictor, Recipe
+from headstart.tuning import Speed, part_named
 
 if TYPE_CHECKING:
     from headstart.features import Lens
@@ -42,15 +44,17 @@ class FineTune:
 
     epochs: int = 8
     rate: float = 1.0  # times the rate that suits the network's family
+    rates: tuple[float, ...] = (1.0,)  # times that; of several, a short rung chooses one
     head_rate: float = 1e-3
-    decay: float = 0.7
     weight_decay: float = 0.01
     batch: int = 32
     patience: int = 5
     held_out: float = 0.15
     smoothing: float = 0.1
     views: int = 2
-    shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    moves: str = "layer_decay"
+    terms: tuple[str, ...] = ()
+    average: str = "wise_ft"
 
     name: ClassVar[str] = "fine_tune"
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "features", "network"})
@@ -58,50 +62,116 @@ class FineTune:
     deterministic: ClassVar[bool] = False
     costly: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """``UnknownName`` for a part that does not exist, ``ProblemError`` for one in the wrong place."""
+        for slot, named in (("moves", (self.moves,)), ("term", self.terms), ("average", (self.average,))):
+            for text in named:
+                if part_named(text).slot != slot:
+                    raise ProblemError(f"'{text}' is no part of the kind '{slot}' (`headstart list tuning` shows all).")
+
+    def joined(self, parts: Sequence[str]) -> FineTune:
+        """The same with these parts, each where it belongs."""
+        found: dict[str, list[str]] = {"moves": [], "term": [], "average": []}
+        for text in parts:
+            found[part_named(text).slot].append(text)
+        for slot, what in (("moves", "what moves"), ("average", "what is averaged")):
+            if len(found[slot]) > 1:
+                raise ProblemError(f"'{found[slot][0]}' and '{found[slot][1]}' both say {what}. Choose one of them.")
+        changed: dict[str, Any] = {slot: found[slot][0] for slot in ("moves", "average") if found[slot]}
+        return replace(self, **changed, terms=(*self.terms, *found["term"]))
+
+    @property
+    def said(self) -> str:
+        """How a recipe with it is called: by its parts, where they are not the usual ones."""
+        usual, own = FineTune(), {field.name: getattr(self, field.name) for field in fields(self)}
+        slots = (
+            [self.moves] * (self.moves != usual.moves) + list(self.terms) + [self.average] * (self.average != usual.average)
+        )
+        numbers = [f"{k}={v!r}" for k, v in own.items() if k not in ("moves", "terms", "average") and v != getattr(usual, k)]
+        plain = f"{self.name}({', '.join(numbers)})" if numbers else "" if slots else self.name
+        return "+".join([*([plain] if plain else []), *slots])
+
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
         task, backbone = problem.task, lens.backbone
         examples = _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
         labels, lower = _training.Labels.of(task, examples), lens.reads[0][1] != _last_tap(task, lens)
-        if lower and not len(held):  # nothing could show that a network is better
+        average = part_named(self.average)
+        if lower and not len(held) and average.name != "last":  # nothing could show that a network is better
             return self._read(task, examples, labels, lens, {"read": lens.reads[0][1]})
+        lens = self._cut(lens)
         views = _network.views_of(backbone, min(self.views, plan.views))
         probe = self._probe(task, examples, lens)
         with _network.contained(plan.threads):
-            network = backbone.network(seed=seed, unit=task.unit)
-            model = _network.Model.of(network, task.width, cut=lens.cut, statistics=False, still=lens.still)
+            model, speeds = self._model(task, lens, seed)
             model.set_head(probe.weights, probe.bias)
             floor = model.copy()
             first = self._probe(task, examples.take(rows), lens) if len(held) else probe
             parts = examples.take(rows), examples.take(held)
             start = 0.0 if self._saturated(first, task, *parts, lens) else 1.0
-            model.set_head(start * first.weights, start * first.bias)
-            trained = _training.train(
+            work = _training.Work(
                 model,
-                self._batches(labels, examples, lens, views, network.collate),
+                self._batches(labels, examples, lens, views, model.network.collate),
                 task=task,
                 rows=rows,
                 held=held,
-                groups=self._groups(model, {move.stage: move.share for move in lens.plan if move.share is not None}),
+                groups=self._groups(model, speeds),
                 schedule=self._schedule(plan, len(rows)),
                 seed=seed,
                 counts=np.diff(labels.offsets),
-                what=f"fine-tuning {backbone.card.name}",
+                what=f"{self.said} of {backbone.card.name}",
             )
-            tuned = model.copy()
-            share, temperature, decoding, losses = self._share(model, floor, tuned, task, parts[1], lens, first)
-            model.load(_between(floor, tuned, share))
-        notes = {**trained.notes(), "share": share, "views": len(views)}
-        if lower and not self._better_than_read(losses, task, *parts, lens):
+            runs, trained = [], []
+            for factor in average.rates:
+                model.load(floor)
+                model.set_head(start * first.weights, start * first.bias)
+                key = {"fit": self._key(problem, lens, plan, seed), "factor": factor}
+                trained.append(self._train(work, factor, lens.store.checkpoint(_io.fingerprint(key))))
+                runs.append(model.copy())
+            judged = _Judge(model, [_with_head(model, floor, first), *runs], task, parts[1], lens)
+            shares = average.weigh(len(runs), judged.loss if len(held) else None)
+            judged.look(shares)
+            model.load(_mixed([floor, *runs], shares))
+        notes = {**trained[0].notes(), "share": round(float(1 - shares[0]), 6), "views": len(views)}
+        if len(runs) > 1:
+            notes |= {"shares": [round(float(one), 6) for one in shares]}
+        if lower and len(held) and average.name != "last" and not self._better_than_read(judged, task, *parts, lens):
             return self._read(task, examples, labels, lens, {**notes, "share": 0.0, "read": lens.reads[0][1]})
-        if share == 0:
+        temperature, decoding = judged.settled() if len(held) else (first.temperature, task)
+        if shares[0] == 1:
             temperature, decoding = probe.temperature, probe.tune(task, examples, labels.offsets)
         return Predictor(decoding, lens, self, _network.NetworkScorer(model, unit=task.unit), temperature, notes)
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
         if state["scorer"] == "linear":
             return LinearScorer.restore(arrays)
-        return _network.NetworkScorer.restore(state, arrays, lens)
+        network = lens.backbone.network(unit=state.get("unit", "item"))
+        part_named(self.moves).attach(network, state["cut"])
+        return _network.NetworkScorer.restore(state, arrays, lens, network=network)
+
+    def _cut(self, lens: Lens) -> Lens:
+        """The lens with the cut of what moves."""
+        cut = part_named(self.moves).cut(lens)
+        return lens if cut == lens.cut else replace(lens, cut=cut)
+
+    def _model(self, task: Any, lens: Lens, seed: int) -> tuple[_network.Model, list[Speed]]:
+        """The network with what is to move built in, and how fast it moves."""
+        moves, network = part_named(self.moves), lens.backbone.network(seed=seed, unit=task.unit)
+        moves.attach(network, lens.cut)
+        speeds = moves.speeds(network, lens.cut, lens.plan)
+        names = [name for speed in speeds for name in speed.names]
+        return _network.Model.of(network, task.width, cut=lens.cut, statistics=False, moving=names), speeds
+
+    def _train(self, work: _training.Work, factor: float, keep: Any) -> _training.Training:
+        terms = [part_named(text).start(work) for text in self.terms]
+        penalty = (lambda step: sum(term(step) for term in terms)) if terms else None
+        rates = [factor * rate for rate in self.rates]
+        return _training.train(replace(work, penalty=penalty), rates=rates, keep=keep)
+
+    def _key(self, problem: Problem, lens: Lens, plan: Plan, seed: int) -> dict[str, Any]:
+        """What makes a training this one: its checkpoint goes by it."""
+        recipe = Recipe(self, lens).spec()
+        return {"recipe": recipe, "train": problem.train.spec(), "task": problem.task.spec(), "plan": plan, "seed": seed}
 
     def _probe(self, task: Any, examples: Examples, lens: Lens) -> Head:
         """The linear probe on the network's last feature rows."""
@@ -115,13 +185,13 @@ class FineTune:
         scorer, tuned = LinearScorer(head.weights, head.bias), head.tune(task, examples, labels.offsets)
         return Predictor(tuned, lens, self, scorer, head.temperature, notes)
 
-    def _better_than_read(self, losses: np.ndarray, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
-        """Whether the network's held-out ``losses`` lie below those of a probe on the layer that the lens reads, on
-        average. Both are taken at their best temperature."""
+    def _better_than_read(self, judged: _Judge, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
+        """Whether the network's held-out losses lie below those of a probe on the layer that the lens reads, on average.
+        Both are taken at their best temperature."""
         head = _head(task, fitted, lens.joined(fitted))
         scores = lens.joined(held).rows @ head.weights + head.bias
         other = task.losses(scores / fit_temperature(scores, task, held.targets), held.targets)
-        return bool(losses.mean() < other.mean())
+        return bool(judged.losses.mean() < other.mean())
 
     def _saturated(self, probe: Head, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
         """Whether the probe fits its own rows far better than held-out ones (more than twice, by loss).
@@ -162,43 +232,51 @@ class FineTune:
                 look = torch.randint(len(looks), (len(index),), generator=generator).numpy()
             chosen = collate([states[view][row] for view, row in zip(look, index, strict=True)])
             if generator is not None:
-                chosen = _training.augmented(chosen, generator)
+                chosen = _augment.augmented(chosen, generator)
             return chosen, *labels.take(index)
 
         return batches
 
-    def _groups(self, model: _network.Model, planned: Mapping[str, float]) -> list[dict[str, Any]]:
-        """One group a stage, at its ``planned`` share of the rate, else slower the deeper it lies; the head at its own rate."""
+    def _groups(self, model: _network.Model, speeds: Sequence[Speed]) -> list[dict[str, Any]]:
+        """AdamW's groups: the head at its own rate, the others at their share of the network's. Biases and norms do not
+        decay."""
         parameters = dict(model.network.module.named_parameters())
         groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": self.head_rate, "weight_decay": 0.0}]
-        stages = _network.stages_above(model.network, model.cut)
-        for depth, (place, names) in enumerate(reversed(stages.items())):
-            rate = self.rate * model.network.rate * planned.get(place, self.decay**depth)
-            moving = [] if place in model.still else [parameters[name] for name in names]
+        for speed in speeds:
+            rate, moving = self.rate * model.network.rate * speed.share, [parameters[name] for name in speed.names]
             kinds = ([p for p in moving if p.ndim > 1], self.weight_decay), ([p for p in moving if p.ndim <= 1], 0.0)
-            groups += [{"params": found, "lr": rate, "weight_decay": decay} for found, decay in kinds if found]
+            groups += [
+                {"params": found, "lr": rate, "weight_decay": decay, "wait": speed.wait} for found, decay in kinds if found
+            ]
         return groups
 
-    def _share(
-        self, model: _network.Model, floor: Tensors, tuned: Tensors, task: Any, held: Examples, lens: Lens, first: Head
-    ) -> tuple[float, float, Any, np.ndarray]:
-        """How far to go from the probe to the tuned weights, by held-out log-loss; the temperature, decoding and losses there.
 
-        ``first`` is the probe that has not seen the held-out rows.
-        """
-        if not len(held):
-            return (0.5 if 0.5 in self.shares else self.shares[-1]), first.temperature, task, np.zeros(0)
-        model.load(floor)
-        model.set_head(first.weights, first.bias)
-        blind, states, found = model.copy(), _network.states_of(lens, held, lens.cut), []
-        for share in self.shares:
-            model.load(_between(blind, tuned, share))
-            scores = model.predict(states)
-            temperature = fit_temperature(scores.rows, task, held.targets)
-            calm = Features(scores.rows / temperature, scores.offsets)
-            found.append((float(task.losses(calm.rows, held.targets).mean()), share, temperature, calm))
-        _, share, temperature, calm = min(found, key=lambda one: one[:2])
-        return share, temperature, task.tuned(calm, held.targets), task.losses(calm.rows, held.targets)
+class _Judge:
+    """The held-out log-loss of mixtures of weights; ``first`` among ``ways`` is the probe that has not seen those rows."""
+
+    def __init__(self, model: _network.Model, ways: Sequence[Tensors], task: Any, held: Examples, lens: Lens) -> None:
+        self.model, self.ways, self.task, self.held = model, ways, task, held
+        self.states = _network.states_of(lens, held, lens.cut) if len(held) else []
+        self.losses, self.temperature = np.zeros(0), 1.0
+        self.calm = Features(np.zeros((0, task.width)), np.zeros(1, dtype=int))
+
+    def loss(self, shares: np.ndarray) -> float:
+        """The mean loss at the temperature that suits it best."""
+        self.look(shares)
+        return float(self.losses.mean())
+
+    def look(self, shares: np.ndarray) -> None:
+        if not len(self.held):
+            return
+        self.model.load(_mixed(self.ways, shares))
+        scores = self.model.predict(self.states)
+        self.temperature = fit_temperature(scores.rows, self.task, self.held.targets)
+        self.calm = Features(scores.rows / self.temperature, scores.offsets)
+        self.losses = self.task.losses(self.calm.rows, self.held.targets)
+
+    def settled(self) -> tuple[float, Any]:
+        """The temperature and the task's decoding, where it looked last."""
+        return self.temperature, self.task.tuned(self.calm, self.held.targets)
 
 
 def _head(task: Any, examples: Examples, found: Features) -> Head:
@@ -216,5 +294,15 @@ def _last(task: Any, examples: Examples, lens: Lens) -> Features:
     return Features(found.rows.astype(np.float64), found.offsets)
 
 
-def _between(floor: Tensors, tuned: Tensors, share: float) -> dict[str, Any]:
-    return {name: (1 - share) * value + share * tuned[name] for name, value in floor.items()}
+def _with_head(model: _network.Model, tensors: Tensors, head: Head) -> dict[str, Any]:
+    """``tensors`` with another linear head."""
+    model.load(tensors)
+    model.set_head(head.weights, head.bias)
+    return model.copy()
+
+
+def _mixed(ways: Sequence[Tensors], shares: np.ndarray) -> dict[str, Any]:
+    """The weights' mean with these ``shares``. What does not move is no part of them, batch norm's statistics neither."""
+    return {
+        name: sum(float(share) * way[name] for way, share in zip(ways, shares, strict=True) if share) for name in ways[0]
+    }

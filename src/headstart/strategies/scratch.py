@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _network, _training
+from headstart import _augment, _io, _network, _training
 from headstart.errors import NotAdmissible
-from headstart.strategy import Plan, Predictor
+from headstart.strategy import Plan, Predictor, Recipe
 
 if TYPE_CHECKING:
     from headstart.features import Lens
@@ -63,7 +63,7 @@ class Scratch:
         labels = _training.Labels.of(task, examples)
         with _network.contained(plan.threads):
             model = _network.Model.of(backbone.network(seed=seed, unit=task.unit), task.width)
-            trained = _training.train(
+            work = _training.Work(
                 model,
                 self._batches(labels, examples, lens, model.network.collate),
                 task=task,
@@ -75,6 +75,9 @@ class Scratch:
                 counts=np.diff(labels.offsets),
                 what=f"training {backbone.card.name} from scratch",
             )
+            key = {"recipe": Recipe(self, lens).spec(), "train": problem.train.spec(), "task": task.spec()}
+            keep = lens.store.checkpoint(_io.fingerprint({**key, "plan": plan, "seed": seed}))
+            trained = _training.train(work, keep=keep)
             views = _network.views_of(backbone, 2) if self.flip else ("",)
             scorer = _network.NetworkScorer(model, views, task.unit)
             tuned, temperature = _training.settled(scorer, task, examples.take(held), lens)
@@ -101,7 +104,7 @@ class Scratch:
         def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
             chosen = collate([inputs[i] for i in index])
             if generator is not None:
-                chosen = _training.augmented(chosen, generator, area=self.area, flip=self.flip)
+                chosen = _augment.augmented(chosen, generator, area=self.area, flip=self.flip)
             return chosen, *labels.take(index)
 
         return batches
