@@ -87,7 +87,7 @@ def base(arrays: Mapping[str, np.ndarray] | None = None, name: str = "small") ->
 def pretrained(X: np.ndarray, y: np.ndarray, *, seed: int) -> ImageBackbone:
     """The small network, trained from nothing on pictures and labels."""
     problem, _ = headstart.read(headstart.from_arrays(X, y))
-    recipe = Recipe(strategy_named("scratch:mixup=0,flip=false,batch=32"), Lens(((base(), "head"),)))
+    recipe = Recipe(strategy_named("scratch:augment=flip_crop,flip=false,batch=32"), Lens(((base(), "head"),)))
     scorer: Any = recipe.fit(problem, plan=PLAN, seed=seed).scorer
     return base(weights_of(scorer.model.network.module), f"small-{seed}")
 

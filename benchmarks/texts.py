@@ -130,8 +130,10 @@ def names(conll: Path, wnut: Path | None, asked: argparse.Namespace) -> None:
     problem = replace(problem, valid=None)
     total = len(problem.train)
     print(f"{total} training and {len(exam)} exam sentences; entity F1")
-    amounts = [(round(total * share), draws) for share, draws in ((0.01, asked.draws), (0.1, min(3, asked.draws)))]
-    print("| strategy | base | 1 % | 10 % | 100 % | seconds, all fits |\n| --- | --- | --- | --- | --- | --- |")
+    shares = [(0.01, asked.draws), (0.1, min(3, asked.draws))] if asked.draws else []  # --draws 0: all of it alone
+    amounts = [(round(total * share), draws) for share, draws in shares]
+    heads = [*(f"{share:.0%}" for share, _ in shares), "100%"]
+    print(f"| strategy | base | {' | '.join(heads)} | seconds, all fits |\n| --- | --- |{' --- |' * (len(heads) + 1)}")
     made = {
         r.strategy.name: table(problem, exam, r, [*amounts, (None, 1)], epochs=asked.epochs)[0]
         for r in recipes(problem, asked)

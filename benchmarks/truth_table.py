@@ -325,7 +325,7 @@ def characters(name: str, data: Path) -> Backbone:
                 if alphabet in ("Greek", "Latin"):
                     rows.append((archive.read(file), f"{alphabet} {character}", ""))
         problem, _ = _of(rows, "image")
-        recipe = Recipe(strategy_named("scratch:flip=false,mixup=0"), headstart.Lens(((slim, "head"),)))
+        recipe = Recipe(strategy_named("scratch:augment=flip_crop,flip=false"), headstart.Lens(((slim, "head"),)))
         predictor: Any = recipe.fit(problem, plan=Plan(epochs=20, threads=1), seed=0)
         module = predictor.scorer.model.network.module
         own.save_backbone(module, slim, folder, name=name, trained_on=f"{len(problem.train)} Omniglot characters")  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ def test_every_name_in_the_readme_exists():
 
 def test_every_method_is_in_the_changelog():
     log = text("CHANGELOG.md")
-    for folder in ("strategies", "rankers"):
+    for folder in ("strategies", "tuning", "rankers"):
         for name in registry.names(folder):
             assert f"`{name}`" in log, f"{name} has no changelog line"
 

@@ -35,7 +35,9 @@ def fitted(name, store, *, stop=None, problem=None):
     return predictor, epochs
 
 
-@pytest.mark.parametrize("name", ["scratch:patience=1", "fine_tune+last", "fine_tune:rates=0.3/1/3+l2_sp+last"])
+@pytest.mark.parametrize(
+    "name", ["scratch:patience=1", "fine_tune+last", "lora:rank=4+last", "fine_tune:rates=0.3/1/3+l2_sp+last"]
+)
 def test_a_killed_training_goes_on_to_the_bit(name, tmp_path, monkeypatch):
     monkeypatch.setattr(_training, "EVERY", 0.0)
     whole, epochs = fitted(name, FeatureStore(tmp_path / "one" / "features"))

@@ -20,7 +20,7 @@ HEAVY = ("numpy", "scipy", "sklearn", "torch", "transformers", "pandas", "PIL", 
 LAYERS = [
     {"errors", "registry", "_io", "_events", "_cutting", "_checkpoint"},
     {"problem", "backbone", "features", "strategy", "evidence"},
-    {"_linear", "_sparse", "_network", "_training", "_augment", "_laws", "testing"},
+    {"_linear", "_sparse", "_network", "_pairs", "_training", "_augment", "_laws", "testing"},
     {"inputs", "tasks", "readers", "backbones", "rankers", "strategies", "tuning", "engines"},
     {"stages"},
     {"run", "report"},

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart import _augment, _events, _network, _training
+from headstart import _events, _network, _training
 from headstart._linear import probe_head
 from headstart.errors import NotAdmissible
 from headstart.features import Lens
@@ -228,21 +228,6 @@ def test_the_running_mean_copies_batch_norm_statistics():
     mean.swap_in()
     np.testing.assert_array_equal(norm.running_mean.numpy(), model.tensors()["network.norm.running_mean"].numpy())
     assert norm.running_mean.abs().min() > 0.5
-
-
-def test_augmented_photos_are_photos_and_repeat():
-    import torch
-
-    photos = torch.randint(256, (6, 24, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    first, second, other = (_augment.augmented(photos, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert first.dtype == torch.uint8
-    assert first.shape == photos.shape
-    assert torch.equal(first, second)
-    assert not torch.equal(first, other)
-    untouched = _augment.augmented(photos, torch.Generator().manual_seed(0), area=1.0, flip=False, light=0.0)
-    assert (untouched.int() - photos.int()).abs().float().mean() < 30  # only the aspect moves
-    rows = torch.randn(4, 12)
-    assert _augment.augmented(rows, torch.Generator()) is rows
 
 
 def test_examples_in_order_are_the_same_examples():

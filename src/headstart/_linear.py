@@ -8,7 +8,7 @@ along a path, each fit starting from the one before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -180,9 +180,10 @@ class Head:
         """``task`` with its decoding chosen on the out-of-fold scores of those of ``examples`` that have them."""
         from headstart.features import Features
 
-        item_of = np.repeat(np.arange(len(examples)), np.diff(offsets))[self.rows]
+        own = self.rows < offsets[-1]  # the first look at each item
+        item_of = np.repeat(np.arange(len(examples)), np.diff(offsets))[self.rows[own]]
         items, counts = np.unique(item_of, return_counts=True)
-        found = Features(self.scores / self.temperature, np.concatenate([[0], np.cumsum(counts)]))
+        found = Features(self.scores[own] / self.temperature, np.concatenate([[0], np.cumsum(counts)]))
         return task.tuned(found, examples.targets[items])
 
 
@@ -211,6 +212,16 @@ def probe_head(
     solution, bias = logistic(reduced, Y, strength, weights=found.weights, link=task.link, start=start)
     raw = (found.matrix * root).T @ ((found.U / np.sqrt(found.s2)) @ solution) / size
     return Head(raw, bias - found.mean @ raw, temperature, strength, rows, scores)
+
+
+def head_on(looks: Sequence[Features], task: Task, examples: Examples) -> Head:
+    """The head that ships, fitted on several ``looks`` at the same examples: rows of their own, in the block of their item."""
+    X, targets, blocks = task.rows(looks[0], examples)
+    rows = np.concatenate([X, *(task.rows(look, examples)[0] for look in looks[1:])])
+    targets, blocks = np.tile(targets, len(looks)), np.tile(blocks, len(looks))
+    weights = task.item_weights(examples.targets)
+    weights = None if weights is None else np.tile(weights, len(looks))
+    return probe_head(rows, task.unitwise, targets, blocks=blocks, weights=weights)
 
 
 MOST = 3000  # rows that choosing a strength reads
@@ -270,23 +281,25 @@ def fit_temperature(scores: np.ndarray, task: Task, targets: np.ndarray) -> floa
 
 @dataclass(frozen=True, eq=False)
 class LinearScorer:
-    """A linear head on what the lens reads."""
+    """A linear head on what the lens reads, averaged over ``views`` of each item (a photo and its mirror image)."""
 
     weights: np.ndarray
     bias: np.ndarray
+    views: tuple[str, ...] = ("",)
 
     def scores(self, examples: Examples, lens: Lens) -> Features:
         from headstart.features import Features
 
-        found = lens.joined(examples)
-        return Features(found.rows @ self.weights + self.bias, found.offsets)
+        found = [lens.joined(examples, view=view) for view in self.views]
+        rows = np.mean([look.rows for look in found], axis=0)
+        return Features(rows @ self.weights + self.bias, found[0].offsets)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        return {"scorer": "linear"}, {"weights": self.weights, "bias": self.bias}
+        return {"scorer": "linear", "views": list(self.views)}, {"weights": self.weights, "bias": self.bias}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> LinearScorer:
-        return cls(arrays["weights"], arrays["bias"])
+    def restore(cls, arrays: Mapping[str, np.ndarray], views: Sequence[str] = ("",)) -> LinearScorer:
+        return cls(arrays["weights"], arrays["bias"], tuple(views))
 
 
 def _select_logistic(

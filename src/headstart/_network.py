@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart import registry
+
 if TYPE_CHECKING:
     from headstart.backbone import Backbone, Network
     from headstart.features import Features, Lens
     from headstart.problem import Examples
 
 CHUNK = 32  # rows a prediction batch, always filled up: a row's score does not depend on how many are asked for
+LOOKS = 8000  # rows that a linear head learns from at most, where some of them are further views
 PART = 1024  # items whose inputs are in memory at once while predicting
 
 
@@ -166,9 +169,15 @@ def stages_above(network: Network, cut: str | None) -> dict[str, list[str]]:
 
 
 def views_of(backbone: Backbone, wanted: int) -> tuple[str, ...]:
-    """The item as it is, and up to ``wanted`` − 1 augmented views of its kind: a mirror image, then crops."""
-    views = ("flip", *(f"crop-{k}{'-flip' * (k % 2)}" for k in range(1, wanted))) if backbone.card.kind == "image" else ()
-    return ("", *views[: max(0, wanted - 1)])
+    """The item as it is, and up to ``wanted`` − 1 of the other looks that its kind of input offers."""
+    return ("", *registry.get("inputs", backbone.card.kind)().views(max(0, wanted - 1)))
+
+
+def probe_views(lens: Lens, wanted: int, items: int) -> tuple[str, ...]:
+    """The views that a linear head learns from: up to ``wanted``, fewer where there are many ``items``, which gain little."""
+    if len(lens.reads) != 1:
+        return ("",)
+    return views_of(lens.backbone, int(np.clip(LOOKS // max(1, items), 1, wanted)))
 
 
 def states_of(lens: Lens, examples: Examples, cut: str | None, *, view: str = "") -> Sequence[np.ndarray]:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart._augment import Augmentation
 from headstart._checkpoint import Checkpoint, Kept
 from headstart._events import emit
 from headstart._linear import fit_temperature
@@ -40,8 +41,8 @@ TEMPERATURES = tuple(2.0 ** (step / 2) for step in range(-4, 7))
 class Schedule:
     """How long and how fast. ``average`` is the decay of a running mean of the weights (0: none).
 
-    ``patience`` counts epochs without a better held-out loss. ``mixup`` is the α of its Beta distribution. ``passes`` runs
-    over the rows make one epoch, so that a handful of rows still gives enough steps.
+    ``patience`` counts epochs without a better held-out loss. ``passes`` runs over the rows make one epoch, so that a
+    handful of rows still gives enough steps. ``mixture`` says how the inputs of a batch are mixed.
     """
 
     epochs: int
@@ -49,10 +50,10 @@ class Schedule:
     warmup: float = 0.1
     patience: int = 10
     clip: float = 1.0
-    mixup: float = 0.0
     smoothing: float = 0.0
     average: float = 0.0
     passes: int = 1
+    mixture: Augmentation = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True)
@@ -340,28 +341,24 @@ def _as_good(losses: np.ndarray, best: np.ndarray) -> bool:
 
 
 def _loss(work: Work, inputs: Any, encoded: Any, weights: Any, generator: Any) -> Any:
-    """The batch's loss. Mixup (Zhang et al. 2018) mixes losses, which for log-loss is the same as mixing targets."""
-    import torch
+    """The batch's loss. Where inputs are mixed (Zhang et al. 2018), so are losses: for log-loss, that mixes the targets."""
+    task, smoothing = work.task, work.schedule.smoothing
+    smooth = smoothing and getattr(task, "link", "identity") == "softmax"
+    mixed = work.schedule.mixture.mixed(inputs, generator)
+    inputs = inputs if mixed is None else mixed.inputs
+    rows = work.model.rows(inputs)
+    scores = work.model.head(rows)
 
-    model, task, schedule = work.model, work.task, work.schedule
-    link = getattr(task, "link", "identity")
+    def loss(encoded: Any, weights: Any) -> Any:
+        found = task.loss(scores, encoded)
+        if smooth:
+            found = (1 - smoothing) * found - smoothing * scores.log_softmax(dim=1).mean(dim=1)
+        found = (found * weights).mean()
+        return found if work.penalty is None else found + work.penalty(Step(inputs, rows, scores, encoded))
 
-    def weighted(scores: Any, targets: Any, weights: Any) -> Any:
-        loss = task.loss(scores, targets)
-        if schedule.smoothing and link == "softmax":
-            loss = (1 - schedule.smoothing) * loss - schedule.smoothing * scores.log_softmax(dim=1).mean(dim=1)
-        return (loss * weights).mean()
-
-    if not schedule.mixup or link == "identity" or not torch.is_tensor(inputs):  # texts cannot be mixed
-        rows = model.rows(inputs)
-        scores = model.head(rows)
-        loss = weighted(scores, encoded, weights)
-        return loss if work.penalty is None else loss + work.penalty(Step(inputs, rows, scores, encoded))
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    share = float(np.random.default_rng(seed).beta(schedule.mixup, schedule.mixup))
-    other = torch.randperm(len(inputs), generator=generator)
-    scores = model.scores(share * inputs.float() + (1 - share) * inputs[other].float())
-    return share * weighted(scores, encoded, weights) + (1 - share) * weighted(scores, encoded[other], weights[other])
+    if mixed is None:
+        return loss(encoded, weights)
+    return mixed.share * loss(encoded, weights) + (1 - mixed.share) * loss(encoded[mixed.other], weights[mixed.other])
 
 
 def hold_out(task: Task, examples: Examples, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -88,7 +88,8 @@ class Network:
     feature tap of the unit that the network was made for: (units, ``width``). ``collate`` makes a batch of the states (or
     prepared inputs) of single items, ``count`` says how many units one of them has. ``stages`` lists (place, parameter name
     prefixes) from input to output, so that a freeze plan can name what moves. ``rate`` is the learning rate of AdamW that
-    suits pre-trained weights of this family.
+    suits pre-trained weights of this family. ``classifier`` names the submodule that makes the rows of single items into raw
+    scores of the base's own classes; empty where it has none.
     """
 
     module: Any
@@ -99,6 +100,7 @@ class Network:
     collate: Callable[[Sequence[np.ndarray]], Any] = _stacked
     count: Callable[[np.ndarray], int] = _one
     rate: float = 1e-3
+    classifier: str = ""
 
 
 class Backbone(Protocol):

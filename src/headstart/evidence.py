@@ -80,6 +80,31 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What tuning takes: numbers of parameters, bytes by what they are for, and seconds on this machine.
+
+    ``moving`` parameters are trained. ``weights`` to ``inputs`` are bytes in memory while training, ``disk`` bytes of the cache.
+    """
+
+    recipe: str
+    parameters: int
+    moving: int
+    weights: int
+    gradients: int
+    optimiser: int
+    copies: int
+    activations: int
+    inputs: int
+    disk: int
+    seconds: float
+
+    @property
+    def memory(self) -> int:
+        """Bytes in memory, all in all; what Python and its libraries take comes on top."""
+        return self.weights + self.gradients + self.optimiser + self.copies + self.activations + self.inputs
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """A backbone that takes no part in a ranking, and why."""
 
@@ -269,6 +294,42 @@ class Evidence:
         found["blocks"] = np.asarray(found["blocks"], dtype=object)
         found["slices"] = {key: np.asarray(values, dtype=object) for key, values in found["slices"].items()}
         return cls(outcomes=outcomes, **{**found, "items": tuple(found["items"])})
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What tuning took from a base: how well it did on ``items`` of ``reference`` ``before``, how well it does ``after``.
+
+    ``measured`` is ``"answers"`` (the share of items that still get the answer of the base's own classifier; 1 before) or
+    ``"probe"`` (leave-one-out accuracy of a linear head on a task that it was not tuned for). ``error`` is one standard error
+    of what was lost, ``divergence`` the mean KL divergence of the own classifier's answers after from those before (nats).
+    """
+
+    backbone: str
+    measured: str
+    reference: str
+    items: int
+    before: float
+    after: float
+    error: float
+    divergence: float | None = None
+
+    @property
+    def lost(self) -> float:
+        return self.before - self.after
+
+    @property
+    def sentence(self) -> str:
+        if self.measured == "answers":
+            return (
+                f"Of {self.items} {self.reference}, {self.after:.0%} still get the answer that {self.backbone} gave them among "
+                f"its own classes before it was tuned (mean divergence {self.divergence or 0.0:.3f} nats)."
+            )
+        return (
+            f"A linear head on the tuned {self.backbone} names {self.after:.1%} of {self.items} {self.reference}, one on the "
+            f"base {self.before:.1%}: tuning {'took' if self.lost >= 0 else 'added'} {100 * abs(self.lost):.1f} points "
+            f"(± {100 * self.error:.1f})."
+        )
 
 
 @dataclass(frozen=True)

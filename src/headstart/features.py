@@ -329,7 +329,7 @@ class Lens:
     @property
     def has(self) -> frozenset[str]:
         """What the lens brings: ``features``, ``layers`` (several taps of one backbone), ``network`` (one backbone, that can be
-        trained), ``base`` (pre-trained)."""
+        trained), ``base`` (pre-trained), ``own_classes`` (one backbone, with a classifier of what it was trained on)."""
         present = {"features"} if self.reads else set()
         if len(self.reads) == 1 and self.reads[0][0].trainable:
             present.add("network")
@@ -337,6 +337,8 @@ class Lens:
             present.add("layers")
         if any(backbone.pretrained for backbone, _ in self.reads):
             present.add("base")
+        if len(self.reads) == 1 and any(tap.labels for tap in self.reads[0][0].taps):
+            present.add("own_classes")
         return frozenset(present)
 
     @property

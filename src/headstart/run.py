@@ -17,7 +17,7 @@ from typing import Any
 from headstart import _io, backbones, registry
 from headstart._events import Event, emit
 from headstart.errors import OutOfBudget, RunError
-from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
+from headstart.evidence import Choice, Evidence, Forgetting, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens, Move, Profile
 from headstart.problem import Exam, Problem
 from headstart.stages.extract import Extraction
@@ -35,6 +35,7 @@ READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "features": lambda found: Extraction.from_dict(found),
     "trials": Trial.from_dict,
     "mistakes": lambda found: tuple(Mistake(**one) for one in found["items"]),
+    "forgetting": lambda found: tuple(Forgetting(**one) for one in found["items"]),
     "verdict": Verdict.from_dict,
 }
 

@@ -32,10 +32,10 @@ class Plan:
     the same folds, one that trains a network from nothing on the first ``scratch_folds``. ``seeds`` refits of a stochastic
     recipe sit the exam (``scratch_seeds`` of a network from nothing). ``epochs`` caps the training of a network from
     nothing, ``tuned_epochs`` that of a pre-trained one (0: there is no time for it, so it takes part only when asked for by
-    name); ``whole`` says that there is time to tune all of its layers. ``views`` caps the cached looks at an item that
-    tuning uses. ``rank_rows`` is how many training rows a ranking reads, ``shortlist`` how many leaders that it cannot tell
-    apart race each other on real tuning (0: none). ``draws`` says whether the fold models of the finalists sit the exam, so
-    that the interval covers the training draw.
+    name); ``whole`` says that there is time to tune all of its layers. ``views`` caps the looks at an item that are read.
+    ``rank_rows`` is how many training rows a ranking reads, ``shortlist`` how many leaders that it cannot tell apart race
+    each other on real tuning (0: none). ``draws`` says whether the fold models of the finalists sit the exam, so that the
+    interval covers the training draw.
     """
 
     seconds: float = 600.0
@@ -48,7 +48,7 @@ class Plan:
     epochs: int = 80
     tuned_epochs: int = 8
     whole: bool = False
-    views: int = 2
+    views: int = 4
     rank_rows: int = 2000
     shortlist: int = 0
     draws: bool = True
@@ -104,10 +104,12 @@ class Strategy(Protocol):
     """
 
     name: ClassVar[str]
-    needs: ClassVar[frozenset[str]]
     starts_from: ClassVar[str]
     deterministic: ClassVar[bool]
     costly: ClassVar[bool]
+
+    @property
+    def needs(self) -> frozenset[str]: ...
 
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
         """A predictor fitted on ``problem.train``. Never looks at ``problem.valid``."""

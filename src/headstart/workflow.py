@@ -11,7 +11,7 @@ from headstart import _io, registry, report
 from headstart._events import Listener, emit, listen
 from headstart.backbone import Backbone
 from headstart.errors import NotAdmissible, ProblemError
-from headstart.evidence import Choice, Evidence, Ranking, Trial, Verdict
+from headstart.evidence import Choice, Evidence, Forgetting, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens
 from headstart.problem import Exam, Problem
 from headstart.run import Run, free_folder
@@ -19,8 +19,10 @@ from headstart.stages._history import History
 from headstart.stages.adapt import adapt, peak_memory
 from headstart.stages.choose import choose
 from headstart.stages.compare import compare, layer_arms
+from headstart.stages.cost import cost
 from headstart.stages.estimate import estimate
 from headstart.stages.extract import extract
+from headstart.stages.forget import forgetting
 from headstart.stages.judge import judge, judge_layers, undecided_without
 from headstart.stages.locate import locate
 from headstart.stages.mistakes import Mistake, mistakes
@@ -75,6 +77,7 @@ def transfer(
             lens = run.once("profile", locate, problem, base, store=run.store, plan=plan).lens(run.store)
         run.once("features", extract, problem, lens)
         recipes = admissible(problem, lens, strategies=strategies, plan=plan)
+        recipes = within(recipes, problem, limits=limits, plan=plan)
         trials = _adapt_all(run, problem, recipes, plan=plan, seed=seed)
         choice = run.once("choice", choose, problem, trials, recipes, worth=worth)
         evidence, layers = None, layer_arms(choice, recipes, unit=problem.task.unit)
@@ -87,6 +90,8 @@ def transfer(
         mark = _ship(run, problem, choice, verdict, evidence, plan=plan, seed=seed)
         if mark and exam is not None:
             run.once("mistakes", _mistaken, mark, exam, run=run)
+        if mark and time.monotonic() < run.deadline:  # worth knowing, not worth failing for
+            run.once("forgetting", _forgotten, mark, problem, run=run)
         cards = [replace(base.card, items=frozenset()) for base in bases]
         run.note(plan=plan, backbones=cards)
         run.spent(seconds=time.perf_counter() - started, peak_memory=peak_memory())
@@ -151,6 +156,21 @@ def admissible(
     return recipes
 
 
+def within(recipes: list[Recipe], problem: Problem, *, limits: Limits | None, plan: Plan) -> list[Recipe]:
+    """Those of ``recipes`` whose training needs no more memory than ``limits`` allow; who is left out is told."""
+    if limits is None or limits.memory is None:
+        return recipes
+    kept = []
+    for recipe in recipes:
+        needs = cost(recipe, problem, plan=plan).memory if hasattr(recipe.strategy, "built") else 0
+        if needs <= limits.memory:
+            kept.append(recipe)
+            continue
+        told = f"training it takes about {needs / 2**20:.0f} MB, {limits.memory / 2**20:.0f} are allowed"
+        emit("data", f"{recipe.name} is left out: {told}. 'lora', 'bitfit' and 'partial:layers=1' take less.")
+    return kept
+
+
 def _adapt_all(run: Run, problem: Problem, recipes: list[Recipe], *, plan: Plan, seed: int) -> list[Trial]:
     """A trial a recipe. Two run side by side, one thread each, the slowest kind first; the answer keeps the given order."""
     order = sorted(
@@ -197,3 +217,11 @@ def _ship(
 def _mistaken(mark: str, exam: Exam, *, run: Run) -> tuple[Mistake, ...]:
     """The mistakes of the predictor on disk, which ``mark`` identifies."""
     return mistakes(run.predictor, exam)
+
+
+def _forgotten(mark: str, problem: Problem, *, run: Run) -> tuple[Forgetting, ...]:
+    """What tuning cost the base, where the predictor on disk is a tuned network; nothing where it is not."""
+    try:
+        return (forgetting(run.predictor, problem.labelled),)
+    except NotAdmissible:
+        return ()

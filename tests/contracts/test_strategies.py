@@ -13,6 +13,7 @@ from headstart.testing import check_ranker, check_strategy, toy_backbone, toy_pr
 
 # Exceptions are declared with their reason and run as expected failures.
 DECLARED: dict[tuple[str, str], str] = {}
+LACKING = {"norm_only": "no norm"}  # parts for which the toy network has nothing; their laws run on texts
 ANY_TARGETS = ("ridge_loo", "nearest", "logme")  # the other rankers are defined for one class a row
 
 
@@ -30,8 +31,16 @@ def test_laws_of_strategies(name, task, request):
     strategy = strategy_named(name)
     informative = "columns" if strategy.starts_from != "pretrained" else "features"
     problem, exam = toy_problem(task=task, informative=informative, n=150, seed=3)
+    if "own_classes" in strategy.needs:  # the toy has none; tests/test_terms.py has one that does
+        with pytest.raises(NotAdmissible, match="own_classes"):
+            Recipe(strategy, lens_for(strategy)).fit(problem)
+        return
     if "classes" in strategy.needs and task != "classification":
         with pytest.raises(NotAdmissible, match="classes"):
+            Recipe(strategy, lens_for(strategy)).fit(problem)
+        return
+    if name in LACKING:
+        with pytest.raises(NotAdmissible, match=LACKING[name]):
             Recipe(strategy, lens_for(strategy)).fit(problem)
         return
     check_strategy(strategy, problem, exam, lens_for(strategy))

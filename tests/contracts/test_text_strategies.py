@@ -13,7 +13,7 @@ from headstart.backbones._texts import text_backbone
 from headstart.features import FeatureStore, Lens
 from headstart.problem import Exam, Examples, Items, Problem
 from headstart.stages.adapt import adapt
-from headstart.strategy import Plan, Recipe
+from headstart.strategy import Plan, Recipe, strategy_named
 from headstart.testing import check_strategy
 
 WORDS = [f"w{number:02d}" for number in range(40)]
@@ -98,6 +98,12 @@ def test_laws_of_strategies_on_texts(name, task, encoder):
     if "classes" in strategy.needs and task != "classification":
         pytest.skip("needs one class an item")
     check_strategy(strategy, problem, exam, lens_for(strategy, encoder, problem.task.unit))
+
+
+def test_laws_of_norms_that_move(encoder):
+    """The toy network of the other laws has no norms."""
+    strategy = strategy_named("norm_only")
+    check_strategy(strategy, *world("classification"), lens_for(strategy, encoder, "item"))
 
 
 def test_tuning_moves_only_what_lies_above_the_cut(encoder):

@@ -42,7 +42,8 @@ def network(architecture: Architecture, preprocess: Preprocess, weights: Mapping
             state = _step(module, architecture, index, state if index else normal(state))
         return state
 
-    return Network(module.eval(), below, above, architecture.head.outputs, architecture.stages)
+    own = architecture.classifier if architecture.classes else ""
+    return Network(module.eval(), below, above, architecture.head.outputs, architecture.stages, classifier=own)
 
 
 def weights_of(module: Any) -> dict[str, np.ndarray]:

@@ -78,13 +78,14 @@ def save_backbone(
     ``items`` are the fingerprints of what it was trained on, so that no later exam holds one of them; those of
     ``backbone`` are added. The classifier of the original classes is left out: it no longer fits the moved features.
     """
+    from headstart._pairs import merged
     from headstart.backbones._convnet_torch import weights_of
 
     if not isinstance(backbone, ImageBackbone):
         raise NotAdmissible(f"Only convolutional image backbones can be saved; this is a {type(backbone).__name__}.")
     architecture = replace(backbone.architecture, classes=0)
     # Arrays of at least one dimension: the counters of the normalisations are of no use later.
-    arrays = {key: array for key, array in weights_of(module).items() if key in architecture.shapes() and array.ndim}
+    arrays = {key: array for key, array in weights_of(merged(module)).items() if key in architecture.shapes() and array.ndim}
     problem = _convnet.mismatch(architecture, {**_counters(architecture), **arrays})
     if problem:
         raise NotAdmissible(

@@ -17,7 +17,7 @@ import typer
 
 from headstart import _io
 from headstart._events import listen
-from headstart.cli import _console, _lists, _ranking
+from headstart.cli import _console, _estimate, _lists, _ranking
 from headstart.cli._console import Console
 from headstart.cli._data import (
     Backbones,
@@ -130,6 +130,7 @@ def transfer(
 
 
 app.command()(_ranking.rank)
+app.command()(_estimate.estimate)
 
 
 @app.command()
@@ -206,29 +207,6 @@ def extract(
 
 
 @app.command()
-def estimate(
-    path: Data,
-    budget: BudgetTime = "10m",
-    task: Task = "auto",
-    reader: Reader = "auto",
-    label: Label = None,
-    inputs: Inputs = None,
-    split: Split = None,
-    block: Block = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Show what a budget of time would buy."""
-    from headstart.stages.estimate import estimate as verb
-
-    console, planned = Console(as_json=as_json), _console.seconds(budget)
-    with listen(console.hear):
-        problem, _ = read_problem(path, reader, task, options_of(label, inputs, split, block))
-    plan = verb(problem, planned)
-    console.answer(plan, _console.table([[name.replace("_", " "), str(value)] for name, value in vars(plan).items()]))
-
-
-@app.command()
 def predict(
     run: RunFolder,
     new_data: Annotated[str, typer.Argument(metavar="NEW_DATA", help="Folder, image, table, text or .npz without labels.")],
@@ -292,24 +270,31 @@ def report(run: RunFolder, as_json: Json = False, debug: Debug = False) -> None:
 def export(
     run: RunFolder,
     out: Annotated[
-        str | None, typer.Option(help="File to write (default: model.onnx in the run's predictor folder).")
+        str | None,
+        typer.Option(help="File to write (default: model.onnx, or the folder adapter, in the run's predictor folder)."),
     ] = None,
-    format: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, or peft for what lora learned.")] = "onnx",
     force: Force = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the predictor as one ONNX file.
+    """Write the predictor as one ONNX file, or as an adapter.
 
-    Normalisation, network, head and calibration are inside.
+    Normalisation, network, head and calibration are inside the file.
     """
     from headstart.run import Run
     from headstart.stages.export import export as verb
 
     opened = Run.open(run)
-    place = new_file(out or str(opened.folder / "predictor" / "model.onnx"), force, suffixes=(".onnx",))
+    inside = opened.folder / "predictor" / ("adapter" if format == "peft" else "model.onnx")
+    place = Path(out or inside) if format == "peft" else new_file(out or str(inside), force, suffixes=(".onnx",))
+    if format == "peft" and place.exists() and not force:
+        raise ProblemError(f"{place} is there already. Name another folder with --out, or overwrite it with --force.")
     done = verb(opened.predictor, place, format=format)
-    told = [f"Wrote {done.path} ({_console.size(done.size)}).", f"How to size a photo for it: {done.about}"]
+    told = [
+        f"Wrote {done.path} ({_console.size(done.size)}).",
+        f"{'Its classes' if format == 'peft' else 'How to size a photo for it'}: {done.about}",
+    ]
     Console(as_json=as_json).answer({**vars(done), "path": str(done.path), "about": str(done.about)}, told)
 
 

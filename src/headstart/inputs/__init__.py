@@ -40,6 +40,9 @@ class Kind(Protocol):
     def plain(self, inputs: Sequence[Any], state: dict[str, np.ndarray]) -> Any:
         """Classical features: (n, views, width) float64, or a scipy.sparse matrix (units, width)."""
 
+    def views(self, count: int) -> tuple[str, ...]:
+        """Up to ``count`` other looks at an item that mean the same, by the names that backbones of this kind know."""
+
     def work(self, raw: Any) -> float:
         """About how much a network computes for the item; a photo is 1."""
 

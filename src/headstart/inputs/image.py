@@ -97,6 +97,10 @@ class Image:
                 out[start : start + 64, 1] = _shape_and_colour(pixels[:, :, ::-1])
         return out
 
+    def views(self, count: int) -> tuple[str, ...]:
+        """The mirror image, then crops, every other one of them mirrored too."""
+        return ("flip", *(f"crop-{k}{'-flip' * (k % 2)}" for k in range(1, count)))[:count]
+
     def work(self, raw: Any) -> float:
         return 1.0
 

@@ -76,6 +76,10 @@ class Numbers:
         scaled = ((filled - state["mean"]) / state["scale"])[:, varies]
         return np.concatenate([scaled, missing[:, flagged].astype(np.float64)], axis=1)[:, None, :]
 
+    def views(self, count: int) -> tuple[str, ...]:
+        """None: another row is another thing."""
+        return ()
+
     def work(self, raw: Any) -> float:
         return 1.0
 

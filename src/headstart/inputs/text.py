@@ -70,6 +70,10 @@ class Text:
 
         return _ngrams.plain(inputs, state)
 
+    def views(self, count: int) -> tuple[str, ...]:
+        """None: another wording is another text."""
+        return ()
+
     def work(self, raw: Any) -> float:
         """One for some sixteen word pieces: what an encoder's upper layers take for as long as for a photo."""
         return max(0.1, (len(raw) if isinstance(raw, str) else sum(map(len, raw)) + len(raw)) / 70)

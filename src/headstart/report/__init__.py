@@ -17,6 +17,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[_records.Records], str], str], ...] =
     ("scores", "Scores", _verdict.scores, "Exam scores judge; inner scores only choose."),
     ("models", "Which model", _models.ranking, "Higher scores promise more. A low mean rank is good."),
     ("layers", "Which layers", _models.layers, "How well a simple head on each layer predicts rows it has not seen."),
+    ("forgetting", "What tuning took", _models.forgetting, "How much of what the base could do before is still there."),
     ("confusion", "Confusions", _answers.confusion, "Answers of the recipe that ships, on the exam."),
     ("classes", "Class by class", _answers.recall, "How much of each class is found, and how much of each answer is right."),
     ("types", "Type by type", _spans.types, "How many of each type are found, and how many of the answers are right."),

@@ -111,6 +111,18 @@ def layers(records: Records) -> str:
     return _page.paragraphs(of) + drawn + band + every + _freeze_plan(found) + _similarity(found)
 
 
+def forgetting(records: Records) -> str:
+    """What the base could do before it was tuned, and how much of that is left."""
+    made = ""
+    for one in records.forgetting:
+        pairs = [("Accuracy before", f"{one.before:.1%}"), ("Accuracy after", f"{one.after:.1%}")]
+        if one.measured == "answers":
+            pairs = [("Same answers", f"{one.after:.1%}"), ("Mean divergence", f"{_page.number(one.divergence)} nats")]
+        made += _page.paragraphs(_page.message(one.sentence)) + _page.facts(pairs)
+    told = "The predictor is made for your task alone. This matters where its network becomes the base of another task."
+    return made + _page.note(told) if made else ""
+
+
 def _freeze_plan(found: Profile) -> str:
     """What moves in tuning, stage by stage."""
     if not found.plan:

@@ -10,11 +10,11 @@ from typing import Any
 
 from headstart import _io
 from headstart.errors import HeadstartError, RunError
-from headstart.evidence import Evidence, Interval, Ranking, Trial, Verdict
+from headstart.evidence import Evidence, Forgetting, Interval, Ranking, Trial, Verdict
 from headstart.features import Profile
 
 FORMAT = 1
-_STAGES = ("ranking", "profile", "choice", "evidence", "verdict", "mistakes", "plan")
+_STAGES = ("ranking", "profile", "choice", "evidence", "verdict", "mistakes", "forgetting", "plan")
 _METRICS = {
     "r2": "R²",
     "macro_f1": "macro F1",
@@ -46,6 +46,7 @@ class Records:
     evidence: Evidence | None = None
     verdict: Verdict | None = None
     mistakes: tuple[Mapping[str, Any], ...] = ()
+    forgetting: tuple[Forgetting, ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
     planned: Mapping[str, Any] = field(default_factory=dict)
     predictor: bool = False
@@ -145,6 +146,7 @@ def read(folder: Path) -> Records:
         else None,
         verdict=record("verdict", Verdict.from_dict),
         mistakes=tuple(one for one in (record("mistakes", dict) or {}).get("items", ()) if isinstance(one, dict)),
+        forgetting=record("forgetting", lambda found: tuple(Forgetting(**one) for one in found["items"])) or (),
         events=tuple(_events(folder / "events.jsonl")),
         predictor=(folder / "predictor" / "predictor.json").exists(),
         troubles=tuple(reader.troubles),

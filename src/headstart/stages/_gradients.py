@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart import _network, _training
-from headstart._linear import probe_head
+from headstart._linear import head_on
 
 if TYPE_CHECKING:
     from headstart.features import Lens
@@ -60,8 +60,7 @@ def _norms(model: _network.Model, task: Task, rows: Examples, lens: Lens) -> dic
 
 def _probe(task: Task, examples: Examples, lens: Lens) -> tuple[np.ndarray, np.ndarray]:
     """A calibrated linear probe: one that is too sure of itself would pull too hard at the rows that it gets wrong."""
-    X, targets, blocks = task.rows(lens.joined(examples), examples)
-    head = probe_head(X, task.unitwise, targets, blocks=blocks, weights=task.item_weights(examples.targets))
+    head = head_on([lens.joined(examples)], task, examples)
     return head.weights / head.temperature, head.bias / head.temperature
 
 

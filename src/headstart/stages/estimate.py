@@ -19,6 +19,7 @@ from headstart.strategy import Plan
 # pre-trained one. A rough figure is enough: the plan is about orders of magnitude, and both sides of a comparison follow the
 # same one.
 SECONDS_PER_ITEM = 0.006
+READ, LOOKING = 0.03, 0.1  # seconds to read a photo once; the part of the core-seconds that may go into further looks
 TUNING = 0.8  # of the core-seconds may go into tuning
 # Times as long as the upper layers takes a whole network, of which nothing is cached. Tuning all of it is worth that
 # (``docs/why/freeze-plan.md``).
@@ -44,6 +45,8 @@ def estimate(problem: Problem, seconds: float = 600.0, *, ranking: bool = False)
     plan = replace(plan, epochs=int(min(80, max(4, 0.33 * seconds / epoch))))
     room = TUNING * seconds * plan.threads / epoch
     folds, seeds, epochs = next((rung for rung in RUNGS if (rung[0] + rung[1]) * rung[2] <= room), (1, 1, 0))
+    reading = LOOKING * seconds * plan.threads / (READ * max(1.0, _work(problem)))  # further looks that there is time for
+    plan = replace(plan, views=4 if reading >= 4 else 2 if reading >= 2 else 1)
     whole = 0 < WHOLE.get(problem.kind, 16) * (folds + seeds) * epochs <= room
     plan = replace(plan, tuned_folds=folds, seeds=seeds, tuned_epochs=epochs, whole=whole)
     if ranking or (folds, seeds, epochs) == RUNGS[0]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from headstart.errors import NotAdmissible, UnknownName
 if TYPE_CHECKING:
     from headstart.strategy import Predictor
 
-FORMATS = ("onnx",)
+FORMATS = ("onnx", "peft")
 MIRROR = "mirror"
 
 
@@ -33,7 +33,8 @@ class Exported:
 
 
 def export(predictor: Predictor, path: Path | str, *, format: str = "onnx") -> Exported:
-    """Write ``predictor`` as one ONNX file at ``path``, and beside it a JSON that says how to size a photo for it.
+    """Write ``predictor`` as one ONNX file at ``path``, and beside it a JSON that says how to size a photo for it; or, with
+    ``format="peft"``, the low-rank pairs of ``lora`` as a folder that the peft library loads, with the head beside them.
 
     The file takes a batch of sized photos, uint8 (n, side, side, 3) RGB, and holds normalisation, network, head and
     calibration. Outputs: ``probabilities`` (n, classes) and ``class_index`` (n,), or ``chosen`` (n, classes) where an item
@@ -44,6 +45,8 @@ def export(predictor: Predictor, path: Path | str, *, format: str = "onnx") -> E
     if format not in FORMATS:
         raise UnknownName.of("export format", format, FORMATS)
     scorer = predictor.scorer
+    if format == "peft":
+        return _adapter(predictor, scorer, Path(path))
     if not predictor.lens.reads:
         raise NotAdmissible(
             f"'{predictor.strategy.name}' has no network, so there is nothing to write as ONNX. Use `headstart predict`, or "
@@ -58,6 +61,25 @@ def export(predictor: Predictor, path: Path | str, *, format: str = "onnx") -> E
     return _write(predictor, model, Path(path))
 
 
+def _adapter(predictor: Predictor, scorer: Any, folder: Path) -> Exported:
+    """The pairs in peft's format, ``head.safetensors`` (weight (K, width) and bias (K,)) and the classes beside them."""
+    from headstart._pairs import write_adapter
+
+    if not isinstance(scorer, NetworkScorer):
+        raise NotAdmissible(
+            f"'{predictor.strategy.name}' ships a linear head and no adapter. Export it as onnx, or fit 'lora'."
+        )
+    write_adapter(scorer.model.network, folder, base=predictor.lens.backbone.card.name.removeprefix("transformers:"))
+    head = scorer.model.head
+    _io.write_arrays(
+        folder / "head.safetensors", {"weight": head.weight.detach().numpy(), "bias": head.bias.detach().numpy()}
+    )
+    about = folder / "about.json"
+    _io.write_json(about, {"classes": list(getattr(predictor.task, "classes", ())), "temperature": predictor.temperature})
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    return Exported(folder, about, ("adapter", "head"), size)
+
+
 def _of_linear(predictor: Predictor, scorer: LinearScorer) -> Any:
     if len(predictor.lens.reads) > 1:
         raise NotAdmissible(
@@ -66,22 +88,20 @@ def _of_linear(predictor: Predictor, scorer: LinearScorer) -> Any:
         )
     backbone, tap = predictor.lens.backbone, predictor.lens.reads[0][1]
     model = backbone.onnx(tap=tap)
-    return _with_head(model, predictor, scorer.weights, scorer.bias)
+    mirrored = _mirrored(model, scorer.views)
+    return _with_head(model, predictor, scorer.weights, scorer.bias, mirrored=mirrored)
 
 
 def _of_network(predictor: Predictor, scorer: NetworkScorer) -> Any:
+    from headstart._pairs import merged
+
     trained = scorer.model
-    if not set(scorer.views) <= {"", "flip"}:
-        raise NotAdmissible(
-            f"Scores averaged over the views {', '.join(scorer.views)} cannot be written as ONNX; 'flip' can."
-        )
-    model = predictor.lens.backbone.onnx(trained.network.module)
+    model = predictor.lens.backbone.onnx(merged(trained.network.module))
     if trained.cut is not None:
         _round_at(model, trained.cut)
-    if "flip" in scorer.views:
-        _mirror(model)
+    mirrored = _mirrored(model, scorer.views)
     weights, bias = trained.head.weight.detach().numpy().T, trained.head.bias.detach().numpy()
-    return _with_head(model, predictor, weights, bias, mirrored="flip" in scorer.views)
+    return _with_head(model, predictor, weights, bias, mirrored=mirrored)
 
 
 def _with_head(model: Any, predictor: Predictor, weights: np.ndarray, bias: np.ndarray, *, mirrored: bool = False) -> Any:
@@ -135,9 +155,15 @@ def _round_at(model: Any, tap: str) -> None:
     raise NotAdmissible(f"The graph has no tensor at '{tap}', so what was tuned above it cannot be written as ONNX.")
 
 
-def _mirror(model: Any) -> None:
-    """Let the network see every photo and then every mirror image: the scores of both are averaged."""
+def _mirrored(model: Any, views: Sequence[str]) -> bool:
+    """Whether ``views`` hold the mirror image. The network then sees every photo and every mirror image: the scores of both
+    are averaged."""
     from onnx import helper, numpy_helper
+
+    if not set(views) <= {"", "flip"}:
+        raise NotAdmissible(f"Scores averaged over the views {', '.join(views)} cannot be written as ONNX; 'flip' can.")
+    if "flip" not in views:
+        return False
 
     body = model.graph
     images, both = body.input[0].name, "images.both"
@@ -150,6 +176,7 @@ def _mirror(model: Any) -> None:
     join = helper.make_node("Concat", [images, f"{MIRROR}.images"], [both], axis=0)
     body.node.insert(0, flip)
     body.node.insert(1, join)
+    return True
 
 
 class _Appended:

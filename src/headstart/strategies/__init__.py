@@ -8,4 +8,5 @@ TABLE = {
     "linear_probe": "LinearProbe",
     "head2toe": "Head2Toe",
     "fine_tune": "FineTune",
+    "side_tuning": "SideTuning",
 }

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _augment, _io, _network, _training
-from headstart._linear import Head, LinearScorer, fit_temperature, probe_head
+from headstart import _io, _network, _training
+from headstart._augment import Augmentation
+from headstart._linear import Head, LinearScorer, fit_temperature, head_on
 from headstart.backbone import feature_taps
-from headstart.errors import ProblemError
+from headstart.errors import NotAdmissible, ProblemError
 from headstart.features import Features
 from headstart.strategy import Plan, Predictor, Recipe
 from headstart.tuning import Speed, part_named
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from headstart.strategy import Scorer
 
 Tensors = Mapping[str, Any]
+SEEN = 4  # views that the probe learns from, as linear_probe does
 LEAST = 3  # epochs, where the plan has time for none and it was asked for by name
 
 
@@ -52,22 +54,30 @@ class FineTune:
     held_out: float = 0.15
     smoothing: float = 0.1
     views: int = 2
+    augment: str = "flip_crop"
+    strength: float = 0.5
     moves: str = "layer_decay"
     terms: tuple[str, ...] = ()
     average: str = "wise_ft"
 
     name: ClassVar[str] = "fine_tune"
-    needs: ClassVar[frozenset[str]] = frozenset({"labels", "features", "network"})
     starts_from: ClassVar[str] = "pretrained"
     deterministic: ClassVar[bool] = False
     costly: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """``UnknownName`` for a part that does not exist, ``ProblemError`` for one in the wrong place."""
+        """``UnknownName`` for a part or augmentation that does not exist, ``ProblemError`` for one in the wrong place."""
+        self._augmentation()
         for slot, named in (("moves", (self.moves,)), ("term", self.terms), ("average", (self.average,))):
             for text in named:
                 if part_named(text).slot != slot:
                     raise ProblemError(f"'{text}' is no part of the kind '{slot}' (`headstart list tuning` shows all).")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it cannot do without, its parts included."""
+        parts = map(part_named, (self.moves, *self.terms, self.average))
+        return frozenset({"labels", "features", "network"}).union(*(getattr(part, "needs", ()) for part in parts))
 
     def joined(self, parts: Sequence[str]) -> FineTune:
         """The same with these parts, each where it belongs."""
@@ -92,74 +102,78 @@ class FineTune:
         return "+".join([*([plain] if plain else []), *slots])
 
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
-        task, backbone = problem.task, lens.backbone
-        examples = _training.in_order(problem.train)
+        task, examples = problem.task, _training.in_order(problem.train)
         rows, held = _training.hold_out(task, examples, fraction=self.held_out, seed=seed)
         labels, lower = _training.Labels.of(task, examples), lens.reads[0][1] != _last_tap(task, lens)
-        average = part_named(self.average)
-        if lower and not len(held) and average.name != "last":  # nothing could show that a network is better
-            return self._read(task, examples, labels, lens, {"read": lens.reads[0][1]})
-        lens = self._cut(lens)
-        views = _network.views_of(backbone, min(self.views, plan.views))
-        probe = self._probe(task, examples, lens)
+        average, seen = part_named(self.average), _network.probe_views(lens, min(SEEN, plan.views), len(examples))
+        floored = lower and average.name != "last"
+        if floored and not len(held):  # nothing could show that a network is better
+            return self._read(task, examples, labels, lens, seen, {"read": lens.reads[0][1]})
+        lens, parts = self.through(lens), (examples.take(rows), examples.take(held))
+        probe = self._probe(task, examples, lens, seen)
+        first = self._probe(task, parts[0], lens, seen) if len(held) else probe
+        start = 0.0 if self._saturated(first, task, *parts, lens) else 1.0
         with _network.contained(plan.threads):
-            model, speeds = self._model(task, lens, seed)
+            model, speeds = self.built(task, lens, seed)
             model.set_head(probe.weights, probe.bias)
-            floor = model.copy()
-            first = self._probe(task, examples.take(rows), lens) if len(held) else probe
-            parts = examples.take(rows), examples.take(held)
-            start = 0.0 if self._saturated(first, task, *parts, lens) else 1.0
+            floor, views = model.copy(), self.looks(lens, plan)
+            states = [_network.states_of(lens, examples, lens.cut, view=view) for view in views]
+            augment = self._augmentation().suited(model.network.collate([states[0][0]]), link=task.link)
             work = _training.Work(
                 model,
-                self._batches(labels, examples, lens, views, model.network.collate),
+                _batches(labels, states, augment, model.network.collate),
                 task=task,
                 rows=rows,
                 held=held,
                 groups=self._groups(model, speeds),
-                schedule=self._schedule(plan, len(rows)),
+                schedule=replace(self.schedule(plan, len(rows)), mixture=augment),
                 seed=seed,
                 counts=np.diff(labels.offsets),
-                what=f"{self.said} of {backbone.card.name}",
+                what=f"{self.said} of {lens.title}",
             )
+            key = {"recipe": Recipe(self, lens), "train": problem.train, "task": task, "plan": plan, "seed": seed}
             runs, trained = [], []
             for factor in average.rates:
                 model.load(floor)
                 model.set_head(start * first.weights, start * first.bias)
-                key = {"fit": self._key(problem, lens, plan, seed), "factor": factor}
-                trained.append(self._train(work, factor, lens.store.checkpoint(_io.fingerprint(key))))
+                keep = lens.store.checkpoint(_io.fingerprint({**key, "factor": factor}))
+                trained.append(self._train(work, factor, keep))
                 runs.append(model.copy())
-            judged = _Judge(model, [_with_head(model, floor, first), *runs], task, parts[1], lens)
+            judged = _Judge(model, [_with_head(model, floor, first), *runs], task, parts[1], lens, seen[:2])
             shares = average.weigh(len(runs), judged.loss if len(held) else None)
             judged.look(shares)
             model.load(_mixed([floor, *runs], shares))
-        notes = {**trained[0].notes(), "share": round(float(1 - shares[0]), 6), "views": len(views)}
+        notes = {**trained[0].notes(), "share": round(float(1 - shares[0]), 6), "views": len(views), "augment": str(augment)}
         if len(runs) > 1:
             notes |= {"shares": [round(float(one), 6) for one in shares]}
-        if lower and len(held) and average.name != "last" and not self._better_than_read(judged, task, *parts, lens):
-            return self._read(task, examples, labels, lens, {**notes, "share": 0.0, "read": lens.reads[0][1]})
+        if floored and not self._better_than_read(judged, task, *parts, lens, seen):
+            return self._read(task, examples, labels, lens, seen, {**notes, "share": 0.0, "read": lens.reads[0][1]})
         temperature, decoding = judged.settled() if len(held) else (first.temperature, task)
         if shares[0] == 1:
             temperature, decoding = probe.temperature, probe.tune(task, examples, labels.offsets)
-        return Predictor(decoding, lens, self, _network.NetworkScorer(model, unit=task.unit), temperature, notes)
+        return Predictor(decoding, lens, self, _network.NetworkScorer(model, seen[:2], task.unit), temperature, notes)
 
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], lens: Lens) -> Scorer:
         if state["scorer"] == "linear":
-            return LinearScorer.restore(arrays)
+            return LinearScorer.restore(arrays, state.get("views", [""]))
         network = lens.backbone.network(unit=state.get("unit", "item"))
         part_named(self.moves).attach(network, state["cut"])
         return _network.NetworkScorer.restore(state, arrays, lens, network=network)
 
-    def _cut(self, lens: Lens) -> Lens:
+    def through(self, lens: Lens) -> Lens:
         """The lens with the cut of what moves."""
         cut = part_named(self.moves).cut(lens)
         return lens if cut == lens.cut else replace(lens, cut=cut)
 
-    def _model(self, task: Any, lens: Lens, seed: int) -> tuple[_network.Model, list[Speed]]:
+    def built(self, task: Any, lens: Lens, seed: int) -> tuple[_network.Model, list[Speed]]:
         """The network with what is to move built in, and how fast it moves."""
         moves, network = part_named(self.moves), lens.backbone.network(seed=seed, unit=task.unit)
         moves.attach(network, lens.cut)
         speeds = moves.speeds(network, lens.cut, lens.plan)
         names = [name for speed in speeds for name in speed.names]
+        if not names:
+            where = f"above {lens.cut}" if lens.cut else "at all"
+            raise NotAdmissible(f"Nothing moves {where}. Cut lower, let a stage of the plan move, or choose 'linear_probe'.")
         return _network.Model.of(network, task.width, cut=lens.cut, statistics=False, moving=names), speeds
 
     def _train(self, work: _training.Work, factor: float, keep: Any) -> _training.Training:
@@ -168,28 +182,31 @@ class FineTune:
         rates = [factor * rate for rate in self.rates]
         return _training.train(replace(work, penalty=penalty), rates=rates, keep=keep)
 
-    def _key(self, problem: Problem, lens: Lens, plan: Plan, seed: int) -> dict[str, Any]:
-        """What makes a training this one: its checkpoint goes by it."""
-        recipe = Recipe(self, lens).spec()
-        return {"recipe": recipe, "train": problem.train.spec(), "task": problem.task.spec(), "plan": plan, "seed": seed}
-
-    def _probe(self, task: Any, examples: Examples, lens: Lens) -> Head:
+    def _probe(self, task: Any, examples: Examples, lens: Lens, views: Sequence[str]) -> Head:
         """The linear probe on the network's last feature rows."""
-        return _head(task, examples, _last(task, examples, lens))
+        return head_on([_last(task, examples, lens, view) for view in views], task, examples)
 
     def _read(
-        self, task: Any, examples: Examples, labels: _training.Labels, lens: Lens, notes: Mapping[str, Any]
+        self,
+        task: Any,
+        examples: Examples,
+        labels: _training.Labels,
+        lens: Lens,
+        looks: tuple[str, ...],
+        notes: Mapping[str, Any],
     ) -> Predictor:
         """The linear probe on the layer that the lens reads."""
-        head = _head(task, examples, lens.joined(examples))
-        scorer, tuned = LinearScorer(head.weights, head.bias), head.tune(task, examples, labels.offsets)
+        head = head_on([lens.joined(examples, view=look) for look in looks], task, examples)
+        scorer, tuned = LinearScorer(head.weights, head.bias, looks[:2]), head.tune(task, examples, labels.offsets)
         return Predictor(tuned, lens, self, scorer, head.temperature, notes)
 
-    def _better_than_read(self, judged: _Judge, task: Any, fitted: Examples, held: Examples, lens: Lens) -> bool:
+    def _better_than_read(
+        self, judged: _Judge, task: Any, fitted: Examples, held: Examples, lens: Lens, looks: tuple[str, ...]
+    ) -> bool:
         """Whether the network's held-out losses lie below those of a probe on the layer that the lens reads, on average.
         Both are taken at their best temperature."""
-        head = _head(task, fitted, lens.joined(fitted))
-        scores = lens.joined(held).rows @ head.weights + head.bias
+        head = head_on([lens.joined(fitted, view=look) for look in looks], task, fitted)
+        scores = LinearScorer(head.weights, head.bias, looks[:2]).scores(held, lens).rows
         other = task.losses(scores / fit_temperature(scores, task, held.targets), held.targets)
         return bool(judged.losses.mean() < other.mean())
 
@@ -208,7 +225,16 @@ class FineTune:
         )
         return bool(own < other / 2)
 
-    def _schedule(self, plan: Plan, rows: int) -> _training.Schedule:
+    def _augmentation(self) -> Augmentation:
+        return Augmentation.named(self.augment, strength=self.strength)
+
+    def looks(self, lens: Lens, plan: Plan) -> tuple[str, ...]:
+        """The cached views that are trained on; without a cut each batch is augmented anew instead."""
+        some = lens.cut is not None and self._augmentation().looks
+        return _network.views_of(lens.backbone, min(self.views, plan.views)) if some else ("",)
+
+    def schedule(self, plan: Plan, rows: int) -> _training.Schedule:
+        """How long, on so many rows."""
         return _training.Schedule(
             epochs=min(self.epochs, plan.tuned_epochs or LEAST),
             batch=self.batch,
@@ -216,26 +242,6 @@ class FineTune:
             smoothing=self.smoothing,
             passes=_training.passes(rows),
         )
-
-    def _batches(
-        self, labels: _training.Labels, examples: Examples, lens: Lens, views: tuple[str, ...], collate: Any
-    ) -> _training.Batches:
-        """Cached states at the cut, a random view of each item; without a cut, prepared inputs augmented anew."""
-        import torch
-
-        looks = views if lens.cut is not None else ("",)
-        states = [_network.states_of(lens, examples, lens.cut, view=view) for view in looks]
-
-        def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
-            look = np.zeros(len(index), dtype=int)
-            if generator is not None:
-                look = torch.randint(len(looks), (len(index),), generator=generator).numpy()
-            chosen = collate([states[view][row] for view, row in zip(look, index, strict=True)])
-            if generator is not None:
-                chosen = _augment.augmented(chosen, generator)
-            return chosen, *labels.take(index)
-
-        return batches
 
     def _groups(self, model: _network.Model, speeds: Sequence[Speed]) -> list[dict[str, Any]]:
         """AdamW's groups: the head at its own rate, the others at their share of the network's. Biases and norms do not
@@ -251,12 +257,38 @@ class FineTune:
         return groups
 
 
-class _Judge:
-    """The held-out log-loss of mixtures of weights; ``first`` among ``ways`` is the probe that has not seen those rows."""
+def _batches(
+    labels: _training.Labels, states: Sequence[Sequence[np.ndarray]], augment: Augmentation, collate: Any
+) -> _training.Batches:
+    """Of each item a random one of its views, augmented anew where photos themselves are trained on."""
+    import torch
 
-    def __init__(self, model: _network.Model, ways: Sequence[Tensors], task: Any, held: Examples, lens: Lens) -> None:
+    def batches(index: np.ndarray, generator: Any) -> tuple[Any, Any, Any]:
+        look = np.zeros(len(index), dtype=int)
+        if generator is not None:
+            look = torch.randint(len(states), (len(index),), generator=generator).numpy()
+        chosen = collate([states[view][row] for view, row in zip(look, index, strict=True)])
+        if generator is not None:
+            chosen = augment.photos(chosen, generator)
+        return chosen, *labels.take(index)
+
+    return batches
+
+
+class _Judge:
+    """The held-out log-loss of mixtures of weights; the first of ``ways`` is the probe that has not seen those rows."""
+
+    def __init__(
+        self,
+        model: _network.Model,
+        ways: Sequence[Tensors],
+        task: Any,
+        held: Examples,
+        lens: Lens,
+        views: tuple[str, ...],
+    ) -> None:
         self.model, self.ways, self.task, self.held = model, ways, task, held
-        self.states = _network.states_of(lens, held, lens.cut) if len(held) else []
+        self.states = [_network.states_of(lens, held, lens.cut, view=view) for view in views if len(held)]
         self.losses, self.temperature = np.zeros(0), 1.0
         self.calm = Features(np.zeros((0, task.width)), np.zeros(1, dtype=int))
 
@@ -269,9 +301,10 @@ class _Judge:
         if not len(self.held):
             return
         self.model.load(_mixed(self.ways, shares))
-        scores = self.model.predict(self.states)
-        self.temperature = fit_temperature(scores.rows, self.task, self.held.targets)
-        self.calm = Features(scores.rows / self.temperature, scores.offsets)
+        looks = [self.model.predict(states) for states in self.states]
+        scores = np.mean([look.rows for look in looks], axis=0)
+        self.temperature = fit_temperature(scores, self.task, self.held.targets)
+        self.calm = Features(scores / self.temperature, looks[0].offsets)
         self.losses = self.task.losses(self.calm.rows, self.held.targets)
 
     def settled(self) -> tuple[float, Any]:
@@ -279,18 +312,13 @@ class _Judge:
         return self.temperature, self.task.tuned(self.calm, self.held.targets)
 
 
-def _head(task: Any, examples: Examples, found: Features) -> Head:
-    X, targets, blocks = task.rows(found, examples)
-    return probe_head(X, task.unitwise, targets, blocks=blocks, weights=task.item_weights(examples.targets))
-
-
 def _last_tap(task: Any, lens: Lens) -> str:
     return feature_taps(lens.backbone, task.unit)[-1].name
 
 
-def _last(task: Any, examples: Examples, lens: Lens) -> Features:
+def _last(task: Any, examples: Examples, lens: Lens, view: str = "") -> Features:
     """Rows of the network's last feature tap, float64."""
-    found = lens.store.features(lens.backbone, examples, [_last_tap(task, lens)])[0]
+    found = lens.store.features(lens.backbone, examples, [_last_tap(task, lens)], view=view)[0]
     return Features(found.rows.astype(np.float64), found.offsets)
 
 

@@ -23,8 +23,18 @@ TABLE = {
     "layer_decay": "LayerDecay",
     "full": "Full",
     "partial": "Partial",
+    "gradual": "Gradual",
+    "bitfit": "BitFit",
+    "norm_only": "NormOnly",
+    "lora": "LoRA",
     "l2_sp": "L2SP",
+    "delta": "Delta",
+    "bss": "BSS",
+    "co_tuning": "CoTuning",
+    "learning_without_forgetting": "LearningWithoutForgetting",
+    "ewc": "EWC",
     "wise_ft": "WiseFT",
+    "soup": "Soup",
     "last": "Last",
 }
 
@@ -55,7 +65,7 @@ class Moves(Protocol):
 
 
 class Term(Protocol):
-    """What is added to the loss. ``slot`` is ``"term"``."""
+    """What is added to the loss. ``slot`` is ``"term"``; ``needs``, where it has some, is added to what ``fine_tune`` needs."""
 
     name: ClassVar[str]
     slot: ClassVar[str]
