@@ -309,7 +309,9 @@ class Lens:
     def __post_init__(self) -> None:
         """``UnknownName`` for a cut, or a stage of the plan, at which the backbone cannot be continued."""
         named = [*([self.cut] if self.cut is not None else []), *(move.stage for move in self.plan)]
-        places = list(dict.fromkeys(tap.place for tap in self.backbone.taps if tap.resumable)) if named else []
+        if not named or len(self.reads) != 1:
+            return
+        places = list(dict.fromkeys(tap.place for tap in self.backbone.taps if tap.resumable))
         for name in named:
             if name not in places:
                 raise UnknownName.of(f"layer of {self.backbone.card.name} that can be cut at", name, places)

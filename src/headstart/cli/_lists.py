@@ -123,7 +123,7 @@ def _plug_in(what: str, name: str) -> dict[str, Any]:
     found = registry.get(what, name)
     module = sys.modules.get(found.__module__)
     first = ((module.__doc__ if module else None) or found.__doc__ or "").strip().split("\n")[0]
-    needs = {"needs": ", ".join(sorted(found.needs)) or "nothing"} if what == "strategies" else {}
+    needs = {"needs": ", ".join(sorted(found().needs)) or "nothing"} if what == "strategies" else {}
     needs |= {"slot": found.slot} if what == "tuning" else {}
     return {"name": name, **needs, "about": first}
 
