@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart import _events, _training
+from headstart import _checkpoint, _events, _training
 from headstart.features import FeatureStore, Lens
-from headstart.strategy import Plan, Recipe, strategy_named
+from headstart.strategy import Plan, Predictor, Recipe, strategy_named
 from headstart.testing import toy_backbone, toy_problem
 
 PLAN = Plan(epochs=12, tuned_epochs=8, threads=1)
@@ -44,7 +44,7 @@ def test_a_killed_training_goes_on_to_the_bit(name, tmp_path, monkeypatch):
     store = FeatureStore(tmp_path / "two" / "features")
     with pytest.raises(Killed):
         fitted(name, store, stop=5)
-    (left,) = (tmp_path / "two" / "training").iterdir()
+    (left,) = (tmp_path / "two" / "features" / "training").iterdir()
     again, others = fitted(name, FeatureStore(tmp_path / "two" / "features"))
     assert others[0] == 5
     assert others[-1] == epochs[-1]
@@ -63,7 +63,7 @@ def test_a_checkpoint_of_another_problem_or_a_damaged_one_is_not_read(tmp_path, 
         fitted("fine_tune", store, stop=4)
     other, _ = toy_problem(noise=0.2, seed=9)
     assert fitted("fine_tune", store, problem=other)[1][0] == 1
-    (left,) = (tmp_path / "training").iterdir()
+    (left,) = (tmp_path / "features" / "training").iterdir()
     left.write_bytes(left.read_bytes()[:-50])
     assert fitted("fine_tune", store)[1][0] == 1
 
@@ -114,3 +114,32 @@ def test_the_plan_is_part_of_which_training_it_is(tmp_path, monkeypatch):
         fitted("fine_tune", store, stop=4)
     monkeypatch.setitem(globals(), "PLAN", replace(PLAN, tuned_epochs=7))
     assert fitted("fine_tune", store)[1][0] == 1
+
+
+def test_nobody_elses_file_goes_and_a_full_disk_ends_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(_training, "EVERY", 0.0)
+    monkeypatch.setattr(_checkpoint, "FORGOTTEN", -1.0)
+    theirs = tmp_path / "training" / "model.safetensors"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"weights of years")
+    whole, _ = fitted("fine_tune+last", FeatureStore(tmp_path / "features"))
+    assert theirs.exists()
+    heard = []
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_checkpoint.Checkpoint, "write", full)
+    with _events.listen(heard.append):
+        again, _ = fitted("fine_tune+last", FeatureStore(tmp_path / "other"))
+    assert again.state()[0] == whole.state()[0]
+    assert [event.message for event in heard if "its state is not kept" in event.message]
+
+
+def test_a_record_with_settings_that_are_gone_is_still_read():
+    predictor, _ = fitted("fine_tune", FeatureStore())
+    state, arrays = predictor.state()
+    state["strategy"] = {**state["strategy"], "decay": 0.7, "shares": [0.0, 1.0]}
+    exam = toy_problem()[1].examples
+    again = Predictor.restore(state, arrays, predictor.lens)
+    np.testing.assert_array_equal(again.scores(exam), predictor.scores(exam))

@@ -412,7 +412,7 @@ def test_a_killed_training_with_a_term_goes_on_to_the_bit(name, tmp_path, monkey
     whole = fitted(FeatureStore())
     with pytest.raises(KeyboardInterrupt):
         fitted(FeatureStore(tmp_path / "features"), stop=2)
-    assert list((tmp_path / "training").iterdir())
+    assert list((tmp_path / "features" / "training").iterdir())
     for key, array in fitted(FeatureStore(tmp_path / "features")).items():
         np.testing.assert_array_equal(array, whole[key])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,5 +52,6 @@ class Checkpoint:
         """The training is over; others that nobody came back for go too."""
         self.path.unlink(missing_ok=True)
         for other in self.path.parent.glob(f"*{self.path.suffix}") if self.path.parent.is_dir() else ():
-            if time.time() - other.stat().st_mtime > FORGOTTEN:
-                other.unlink(missing_ok=True)
+            with suppress(OSError):  # another process may be quicker
+                if time.time() - other.stat().st_mtime > FORGOTTEN:
+                    other.unlink()

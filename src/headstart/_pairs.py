@@ -53,7 +53,9 @@ def build_in(maps: Mapping[str, Any], *, rank: int, scale: float, seed: int = 0)
 
     ``NotAdmissible`` where ``rank`` is more than a matrix has.
     """
-    most, tight = min(((min(module.weight.shape[:2]), path) for path, module in maps.items()), default=(rank, ""))
+    if not maps:
+        return
+    most, tight = min(((min(module.weight.shape[:2]), path) for path, module in maps.items()))
     if not 1 <= rank <= most:
         outputs, inputs = maps[tight].weight.shape[:2]
         raise NotAdmissible(

@@ -22,6 +22,7 @@ from headstart._checkpoint import Checkpoint, Kept
 from headstart._events import emit
 from headstart._linear import fit_temperature
 from headstart._network import CHUNK, Model, RunningMean
+from headstart.errors import RunError
 from headstart.features import Features, unit_offsets
 
 if TYPE_CHECKING:
@@ -143,7 +144,11 @@ def train(work: Work, *, rates: Sequence[float] = (1.0,), keep: Checkpoint | Non
         while not run.ended:
             run.advance()
             if keep and not run.ended and time.monotonic() - written >= EVERY:
-                keep.write(run.state())
+                try:
+                    keep.write(run.state())
+                except (OSError, RunError) as error:
+                    emit("warning", f"{work.what}: its state is not kept; a killed training would start anew. {error}")
+                    keep = None
                 written = time.monotonic()
         if keep:
             keep.clear()
@@ -242,6 +247,7 @@ class _Run:
     def _gradient(self, index: np.ndarray) -> float:
         """The gradient of one batch's mean loss, and that loss; in ever smaller parts while memory does not suffice."""
         work, drawn = self.work, self.generator.get_state()
+        units = len(index) if work.counts is None else int(work.counts[index].sum())
         while True:
             try:
                 self.generator.set_state(drawn)
@@ -249,13 +255,14 @@ class _Run:
                 value = 0.0
                 for part in np.array_split(index, min(self.parts, len(index))):
                     inputs, encoded, weights = work.batches(part, self.generator)
-                    loss = _loss(work, inputs, encoded, weights, self.generator) * (len(part) / len(index))
+                    loss = _loss(work, inputs, encoded, weights, self.generator) * (len(encoded) / units)
                     loss.backward()
                     value += float(loss.detach())
                 return value
             except (MemoryError, RuntimeError) as error:
                 if self.parts >= len(index) or not _short_of_memory(error):
                     raise
+                inputs = encoded = weights = loss = None  # the graph of the try that failed
                 self.parts *= 2
                 emit("warning", f"{work.what}: memory is short; each batch is taken in {self.parts} parts, its size stays.")
 
@@ -286,7 +293,7 @@ class _Run:
 
         self.epoch, self.parts, self.mean.steps = facts["epoch"], facts["parts"], facts["averaged"]
         self.best_epoch, self.lowest, self.best = facts["best_epoch"], facts["lowest"], found.arrays["best"]
-        self.history = [(math.nan if a is None else a, math.nan if b is None else b) for a, b in facts["history"]]
+        self.history = [(training, held) for training, held in facts["history"]]
         self.generator.set_state(tensors["generator"])
         torch.set_rng_state(tensors["drawn"])
         self.work.model.load(below("live/"))

@@ -83,8 +83,14 @@ class FeatureStore:
         return "store"  # where features lie is no part of any identity
 
     def checkpoint(self, key: str) -> Checkpoint | None:
-        """Where the training called ``key`` keeps its state, beside the features; None in memory only."""
-        return Checkpoint(self.path.parent / "training" / f"{key}.safetensors") if self.path else None
+        """Where the training called ``key`` keeps its state, among the features; None in memory only.
+
+        Another version of this package may train otherwise, so it goes on from none of this one's.
+        """
+        from headstart import __version__
+
+        name = _io.fingerprint([__version__, key])
+        return Checkpoint(self.path / "training" / f"{name}.safetensors") if self.path else None
 
     def features(self, backbone: Backbone, examples: Examples, taps: Sequence[str], *, view: str = "") -> list[Features]:
         """The rows of ``examples`` at each of ``taps``. Missing items are computed, all taps of a table in one pass."""

@@ -71,7 +71,8 @@ class Plan:
 class Limits:
     """What a backbone may cost at most; None: anything. One beyond is left out of a ranking, with the reason.
 
-    ``seconds`` is the time of one pass over all the data, ``memory`` bytes while it is read, ``parameters`` their number.
+    ``seconds`` is the time of one pass over all the data, ``memory`` bytes while it is read or tuned, ``parameters`` their
+    number.
     """
 
     seconds: float | None = None
@@ -224,7 +225,9 @@ class Predictor:
         from headstart.tasks import task_from_spec
 
         named = dict(state["strategy"])
-        strategy = registry.get("strategies", named.pop("name"))(**_tuples(named))
+        made = registry.get("strategies", named.pop("name"))
+        known = {field.name for field in dataclass_fields(made)}  # an older record has settings that are gone
+        strategy = made(**_tuples({name: value for name, value in named.items() if name in known}))
         scorer = strategy.restore(state["learned"], arrays, lens)
         task = task_from_spec(state["task"])
         return cls(task, lens, strategy, scorer, float(state["temperature"]), state.get("notes", {}))

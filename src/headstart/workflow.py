@@ -10,7 +10,7 @@ from pathlib import Path
 from headstart import _io, registry, report
 from headstart._events import Listener, emit, listen
 from headstart.backbone import Backbone
-from headstart.errors import NotAdmissible, ProblemError
+from headstart.errors import HeadstartError, NotAdmissible, ProblemError
 from headstart.evidence import Choice, Evidence, Forgetting, Ranking, Trial, Verdict
 from headstart.features import FeatureStore, Lens
 from headstart.problem import Exam, Problem
@@ -157,12 +157,16 @@ def admissible(
 
 
 def within(recipes: list[Recipe], problem: Problem, *, limits: Limits | None, plan: Plan) -> list[Recipe]:
-    """Those of ``recipes`` whose training needs no more memory than ``limits`` allow; who is left out is told."""
+    """Those of ``recipes`` that ``fine_tune``, of whatever parts, in no more memory than ``limits`` allow, and all others; who is
+    left out is told."""
     if limits is None or limits.memory is None:
         return recipes
     kept = []
     for recipe in recipes:
-        needs = cost(recipe, problem, plan=plan).memory if hasattr(recipe.strategy, "built") else 0
+        try:
+            needs = cost(recipe, problem, plan=plan).memory if hasattr(recipe.strategy, "built") else 0
+        except NotAdmissible:  # its trial will say why
+            needs = 0
         if needs <= limits.memory:
             kept.append(recipe)
             continue
@@ -224,4 +228,7 @@ def _forgotten(mark: str, problem: Problem, *, run: Run) -> tuple[Forgetting, ..
     try:
         return (forgetting(run.predictor, problem.labelled),)
     except NotAdmissible:
+        return ()
+    except HeadstartError as error:
+        emit("warning", f"What tuning took from the base could not be measured: {error}")
         return ()

@@ -836,3 +836,14 @@ def test_the_report_draws_every_interval_and_escapes_what_it_is_told(tmp_path):
     assert "<script" not in part
     assert "<img" not in part
     assert "clearly behind" in part
+
+
+def test_who_lost_an_early_heat_to_another_is_not_called_level_with_the_winner():
+    level, clear = Interval(0.1, -0.1, 0.3), Interval(0.2, 0.1, 0.3)
+    raced = {
+        "a": (Rung(2, 0.8, 0.3, 40, level), Rung(4, 0.9, 0.1, 40)),
+        "c": (Rung(2, 0.8, 0.2, 40), Rung(4, 0.8, 0.3, 40, clear)),
+        "b": (Rung(2, 0.8, 0.3, 40, level),),
+    }
+    found = [replace(candidate(name), raced=rungs) for name, rungs in raced.items()]
+    assert _rivals._won(found) == "a wins the race of 3 on 40 rows held out"

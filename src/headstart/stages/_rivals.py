@@ -139,7 +139,8 @@ def _won(found: Sequence[Candidate]) -> str:
     first, *others = found
     racers = [one for one in others if one.raced]
     told = f"{first.backbone} wins the race of {len(racers) + 1} on {first.raced[-1].held} rows held out"
-    level = [one.backbone for one in racers if (after := one.raced[-1].behind) is not None and after.low <= 0]
+    last = [one for one in racers if len(one.raced) == len(first.raced)]  # the others lost to another leader, perhaps
+    level = [one.backbone for one in last if (after := one.raced[-1].behind) is not None and after.low <= 0]
     return f"{told} (not told apart there: {', '.join(level)})" if level else told
 
 

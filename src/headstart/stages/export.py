@@ -76,7 +76,7 @@ def _adapter(predictor: Predictor, scorer: Any, folder: Path) -> Exported:
     )
     about = folder / "about.json"
     _io.write_json(about, {"classes": list(getattr(predictor.task, "classes", ())), "temperature": predictor.temperature})
-    size = sum(file.stat().st_size for file in folder.iterdir())
+    size = sum((folder / name).stat().st_size for name in ("adapter_model.safetensors", "head.safetensors"))
     return Exported(folder, about, ("adapter", "head"), size)
 
 

@@ -52,8 +52,8 @@ def forgetting(predictor: Predictor, examples: Examples, *, known: Reference | N
 
 
 def _tuned(predictor: Predictor) -> Model:
-    scorer, backbone = predictor.scorer, predictor.lens.reads and predictor.lens.backbone
-    if not isinstance(scorer, NetworkScorer) or not backbone or not backbone.pretrained:
+    scorer, reads = predictor.scorer, predictor.lens.reads
+    if not isinstance(scorer, NetworkScorer) or not reads or not predictor.lens.backbone.pretrained:
         raise NotAdmissible(
             f"'{predictor.strategy.name}' shipped no tuned network of a pre-trained base, so nothing was forgotten. "
             "Only such a predictor can be asked."

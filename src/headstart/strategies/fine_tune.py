@@ -29,16 +29,16 @@ LEAST = 3  # epochs, where the plan has time for none and it was asked for by na
 
 @dataclass(frozen=True)
 class FineTune:
-    """Head first, then all layers above the lens's cut (after LP-FT; Kumar et al. 2022), from cached activations.
+    """Head first, then what lies above the cut, from cached activations (after LP-FT; Kumar et al. 2022), out of parts.
 
-    A linear probe on the last features is fitted first. AdamW then moves what lies above the cut, from the probe's head or,
-    where that has nothing left to learn, from zeros. Each stage moves at the share of the rate that the lens's plan gives it
-    (one without a share stays as it is; Lee et al. 2023), or, without a plan, at ``decay`` times the rate of the one above;
-    batch norm stays in eval mode. What lies below the cut runs once, not every epoch. A held-out part of the training rows
-    stops the training and chooses how far the weights go from the probe (share 0) to the tuned network (share 1; WiSE-FT,
-    Wortsman et al. 2022). Where the lens reads a lower layer, a probe there ships unless the network has the lower loss on
-    the same rows: a probe is the floor. *Prefer it when* the probe is good but the data differs from what the network was
-    pre-trained on, and there are at least some ten examples a class.
+    A linear probe on the last features is fitted first. AdamW then moves what ``moves`` names (by default all above the lens's
+    cut: as the lens's freeze plan says, or slower the deeper it lies), from the probe's head or, where that has nothing left to
+    learn, from zeros; batch norm stays in eval mode. What lies below the cut runs once, not every epoch. ``terms`` are added to
+    the loss. A held-out part of the training rows stops the training, chooses one of ``rates`` after a short rung, and tells
+    ``average`` how good a mixture of the probe's and the tuned weights is (by default WiSE-FT; Wortsman et al. 2022). Where the
+    lens reads a lower layer, a probe there ships unless the network has the lower loss on the same rows: a probe is the
+    floor, except with ``last``. *Prefer it when* the probe is good but the data differs from what the network was pre-trained
+    on, and there are at least some ten examples a class.
 
     With fewer than about four examples a class nothing can be held out; then all epochs run and the share is one half;
     where the lens reads a lower layer, the probe there ships and nothing is tuned.

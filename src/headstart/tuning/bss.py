@@ -28,6 +28,6 @@ class BSS:
 
         def penalty(step: Step) -> Any:
             # values alone: their gradient is finite where two of them are equal, that of the vectors is not
-            return self.weight * (torch.linalg.svdvals(step.rows)[-self.k :] ** 2).sum()
+            return self.weight * (torch.linalg.svdvals(step.rows)[max(0, min(step.rows.shape) - self.k) :] ** 2).sum()
 
         return penalty
