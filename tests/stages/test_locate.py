@@ -329,6 +329,13 @@ def test_an_hour_is_time_for_the_whole_network_a_minute_is_not():
     assert not estimate(problem, 600).whole
 
 
+def test_more_looks_are_read_only_where_there_is_time():
+    problem, _ = toy_problem(n=150)
+    views = [estimate(problem, seconds).views for seconds in (60, 300, 3600)]
+    assert views == sorted(views)
+    assert (views[0], views[-1]) == (1, 4)
+
+
 # a plan is obeyed
 
 

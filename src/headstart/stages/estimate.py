@@ -19,7 +19,7 @@ from headstart.strategy import Plan
 # pre-trained one. A rough figure is enough: the plan is about orders of magnitude, and both sides of a comparison follow the
 # same one.
 SECONDS_PER_ITEM = 0.006
-READ, LOOKING = 0.03, 0.1  # seconds to read a photo once; the part of the core-seconds that may go into further looks
+READ, LOOKING = 0.03, 0.02  # seconds to read a photo once; the part of the core-seconds that may go into further looks
 TUNING = 0.8  # of the core-seconds may go into tuning
 # Times as long as the upper layers takes a whole network, of which nothing is cached. Tuning all of it is worth that
 # (``docs/why/freeze-plan.md``).
