@@ -366,3 +366,15 @@ while True:
         process.wait()
         if (tmp_path / "record.json").exists():
             assert len(_io.read_json(tmp_path / "record.json")["pad"]) == 20000
+
+
+def test_what_takes_part_on_request_only_is_not_among_the_suitable():
+    from headstart.testing import toy_backbone, toy_problem
+    from headstart.workflow import admissible
+
+    problem, _ = toy_problem(n=60)
+    lens = Lens(((toy_backbone(), "stage3"),), "stage1")
+    names = [recipe.strategy.name for recipe in admissible(problem, lens)]
+    assert "fine_tune" in names
+    assert "side_tuning" not in names
+    assert [recipe.strategy.name for recipe in admissible(problem, lens, strategies=["side_tuning"])] == ["side_tuning"]

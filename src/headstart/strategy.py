@@ -101,7 +101,8 @@ class Strategy(Protocol):
     ``needs`` must all be in ``problem.has | lens.has`` (``labels``, ``features``, ``layers``, ``network``,
     ingredients).
     ``starts_from`` says which lens it is given: ``"nothing"``, ``"untrained"`` or ``"pretrained"``. ``deterministic``
-    strategies give the same answer for every seed; ``costly`` ones train a network.
+    strategies give the same answer for every seed; ``costly`` ones train a network. One with ``on_request`` set takes part
+    only where it is named.
     """
 
     name: ClassVar[str]

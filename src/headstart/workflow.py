@@ -123,12 +123,14 @@ def admissible(
 ) -> list[Recipe]:
     """A recipe for each strategy that this problem and lens have enough for, each with the lens that it starts from.
 
-    Strategies asked for by name that cannot be used are an error; with ``"suitable"`` they are left out.
+    Strategies asked for by name that cannot be used are an error; with ``"suitable"`` they are left out, as are those that take
+    part ``on_request`` only.
     """
     asked = strategies != "suitable"
     wanted: Sequence[str | Strategy] = [strategies] if isinstance(strategies, str) else strategies
     recipes = []
-    for one in wanted if asked else registry.names("strategies"):
+    usual = [name for name in registry.names("strategies") if not getattr(strategy_named(name), "on_request", False)]
+    for one in wanted if asked else usual:
         strategy = strategy_named(one) if isinstance(one, str) else one
         starts = {"nothing": Lens(store=lens.store), "pretrained": lens}
         if strategy.starts_from == "untrained":

@@ -48,6 +48,7 @@ class SideTuning:
     starts_from: ClassVar[str] = "pretrained"
     deterministic: ClassVar[bool] = False
     costly: ClassVar[bool] = True
+    on_request: ClassVar[bool] = True  # it writes no ONNX file, so that it does not ship unasked
 
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
         task, examples = problem.task, _training.in_order(problem.train)
