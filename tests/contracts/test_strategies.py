@@ -60,7 +60,7 @@ def test_parts_say_where_they_belong_and_when_to_prefer_them(name):
     assert part.name == name
     assert part.slot in ("moves", "term", "average")
     assert "Prefer it when" in " ".join(type(part).__doc__.split())
-    assert strategy_named(name).said in (name, "fine_tune")
+    assert strategy_named(name).said in (name, "fine_tune", f"fine_tune+{name}")
 
 
 @pytest.mark.parametrize("name", registry.names("rankers"))
@@ -123,6 +123,7 @@ def test_settings_can_be_named_and_show_in_the_recipe():
     assert Recipe(both, Lens()).name == "fine_tune(epochs=3)+partial:layers=1+l2_sp:pull=1e+2"
     assert strategy_named("full+last") == strategy_named("fine_tune:moves=full,average=last")
     assert Recipe(strategy_named("full+last"), Lens()).name == "full+last"
+    assert Recipe(strategy_named("last"), Lens()).name == "fine_tune+last"
     with pytest.raises(ProblemError, match="'full' and 'partial' both say what moves"):
         strategy_named("full+partial")
     with pytest.raises(ProblemError, match="'linear_probe' has no parts to add 'l2_sp' to"):

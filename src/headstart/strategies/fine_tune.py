@@ -98,7 +98,7 @@ class FineTune:
             [self.moves] * (self.moves != usual.moves) + list(self.terms) + [self.average] * (self.average != usual.average)
         )
         numbers = [f"{k}={v!r}" for k, v in own.items() if k not in ("moves", "terms", "average") and v != getattr(usual, k)]
-        plain = f"{self.name}({', '.join(numbers)})" if numbers else "" if slots else self.name
+        plain = f"{self.name}({', '.join(numbers)})" if numbers else self.name if self.moves == usual.moves else ""
         return "+".join([*([plain] if plain else []), *slots])
 
     def fit(self, problem: Problem, lens: Lens, *, plan: Plan, seed: int) -> Predictor:
