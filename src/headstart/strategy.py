@@ -17,6 +17,7 @@ from headstart.errors import NotAdmissible, ProblemError, UnknownName
 from headstart.problem import INGREDIENTS, Examples, Problem
 
 if TYPE_CHECKING:
+    from headstart._checkpoint import Checkpoint
     from headstart.features import Features, Lens
     from headstart.tasks import Task
 
@@ -157,6 +158,18 @@ class Recipe:
         if problem.train.labelled:  # what the task learns, it learns from the rows that this fit may see
             problem = replace(problem, task=problem.task.fitted(problem.train.targets))
         return self.strategy.fit(problem, self.lens, plan=plan or Plan(), seed=seed)
+
+    def checkpoint(self, problem: Problem, *, plan: Plan, seed: int, factor: float = 1.0) -> Checkpoint | None:
+        """Where a training of this recipe keeps its state: everything that decides how it goes is in the name."""
+        decides = {
+            "recipe": self,
+            "train": problem.train,
+            "task": problem.task,
+            "plan": plan,
+            "seed": seed,
+            "factor": factor,
+        }
+        return self.lens.store.checkpoint(_io.fingerprint(decides))
 
     def spec(self) -> dict[str, Any]:
         fields = {"name": self.strategy.name, **_io.plain(self.strategy)}

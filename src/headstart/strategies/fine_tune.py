@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _io, _network, _training
+from headstart import _network, _training
 from headstart._augment import Augmentation
 from headstart._linear import Head, LinearScorer, fit_temperature, head_on
 from headstart.backbone import feature_taps
@@ -131,12 +131,11 @@ class FineTune:
                 counts=np.diff(labels.offsets),
                 what=f"{self.said} of {lens.title}",
             )
-            key = {"recipe": Recipe(self, lens), "train": problem.train, "task": task, "plan": plan, "seed": seed}
             runs, trained = [], []
             for factor in average.rates:
                 model.load(floor)
                 model.set_head(start * first.weights, start * first.bias)
-                keep = lens.store.checkpoint(_io.fingerprint({**key, "factor": factor}))
+                keep = Recipe(self, lens).checkpoint(problem, plan=plan, seed=seed, factor=factor)
                 trained.append(self._train(work, factor, keep))
                 runs.append(model.copy())
             judged = _Judge(model, [_with_head(model, floor, first), *runs], task, parts[1], lens, seen[:2])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _io, _network, _training
+from headstart import _network, _training
 from headstart._augment import Augmentation
 from headstart.errors import NotAdmissible
 from headstart.strategy import Plan, Predictor, Recipe
@@ -83,8 +83,7 @@ class Scratch:
                 counts=np.diff(labels.offsets),
                 what=f"training {backbone.card.name} from scratch",
             )
-            key = {"recipe": Recipe(self, lens).spec(), "train": problem.train.spec(), "task": task.spec()}
-            keep = lens.store.checkpoint(_io.fingerprint({**key, "plan": plan, "seed": seed}))
+            keep = Recipe(self, lens).checkpoint(problem, plan=plan, seed=seed)
             trained = _training.train(work, keep=keep)
             views = _network.views_of(backbone, 2) if self.flip else ("",)
             scorer = _network.NetworkScorer(model, views, task.unit)

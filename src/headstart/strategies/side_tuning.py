@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart import _io, _network, _training
+from headstart import _network, _training
 from headstart._linear import Head, LinearScorer, head_on
 from headstart.backbone import Network, feature_taps
 from headstart.features import Features
@@ -78,8 +78,7 @@ class SideTuning:
                 what=f"{self.name} of {lens.backbone.card.name}",
             )
             before = work.losses()
-            key = {"recipe": Recipe(self, lens).spec(), "train": problem.train.spec(), "task": task.spec()}
-            keep = lens.store.checkpoint(_io.fingerprint({**key, "plan": plan, "seed": seed}))
+            keep = Recipe(self, lens).checkpoint(problem, plan=plan, seed=seed)
             notes = _training.train(work, keep=keep).notes()
             if not work.losses().mean() < before.mean():
                 return self._probe(task, examples, lens, views, notes)
