@@ -261,7 +261,7 @@ def strategy_named(text: str) -> Strategy:
     except UnknownName as error:
         near = get_close_matches(first.partition(":")[0], registry.names("tuning"), n=1, cutoff=0.6)
         raise UnknownName(
-            f"{error} Or did you mean '{near[0]}'?" if near and "mean" not in str(error) else str(error)
+            f"{error} Or did you mean '{near[0]}'?" if near and "Did you mean" not in str(error) else str(error)
         ) from None
     joined = getattr(found, "joined", None)
     if others and joined is None:

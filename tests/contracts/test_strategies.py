@@ -130,6 +130,8 @@ def test_settings_can_be_named_and_show_in_the_recipe():
         strategy_named("linear_probe+l2_sp")
     with pytest.raises(ProblemError, match="'l2_sp' is no part of the kind 'moves'"):
         strategy_named("fine_tune:moves=l2_sp")
+    with pytest.raises(UnknownName, match="Or did you mean 'lora'"):
+        strategy_named("lorra")
     with pytest.raises(UnknownName, match="Did you mean 'l2_sp'"):
         strategy_named("fine_tune+l2sp")
     with pytest.raises(UnknownName, match="Did you mean 'batch'"):
